@@ -1,0 +1,92 @@
+/* What threads say to each other: the kinds of mailbox messages and their bodies.
+ *
+ * A message is 64 bytes and copied. A pointer in one lends or returns an object whose owner is
+ * written beside it; the poster's writes are visible to the receiver. Every request is answered by
+ * exactly one message, also when the client it was for is gone. Capacities (peers.c) are sums over
+ * this table: HANDOFF           control -> shard, at most TT_HANDOFF_CREDITS open; each returned by
+ * HANDOFF_TAKEN PUBLISH           shard -> owner, at most TT_PUBLISH_OPEN_MAX open a pair; answered
+ * by PUBLISHED SEGMENT           owner -> every shard, at most TT_SEGMENT_CREDITS open; returned by
+ * SEGMENT_TAKEN ADMIT, RELEASE    shard -> home shard; ADMIT answered by ADMITTED; bounded by
+ * TT_ADMIT_OPEN_MAX CUT               shard -> every shard, at most one open a pair (CUT_TAKEN)
+ *   CONTROL           control -> shard: one each of drain, stop, reload open
+ *   GONE              shard -> control: one for each connection handed over before (credits)
+ * Thread: see each. */
+#ifndef TT_SHARD_MESSAGES_H
+#define TT_SHARD_MESSAGES_H
+
+#include "shard/conn/exchange.h"
+#include "shard/mailbox.h"
+
+enum tt_message_kind {
+    TT_MESSAGE_HANDOFF = 1,
+    TT_MESSAGE_HANDOFF_TAKEN,
+    TT_MESSAGE_PUBLISH,
+    TT_MESSAGE_PUBLISHED,
+    TT_MESSAGE_SEGMENT,
+    TT_MESSAGE_SEGMENT_TAKEN,
+    TT_MESSAGE_ADMIT,
+    TT_MESSAGE_ADMITTED,
+    TT_MESSAGE_RELEASE,
+    TT_MESSAGE_CUT,
+    TT_MESSAGE_CUT_TAKEN,
+    TT_MESSAGE_DRAIN,   /* control -> shard: end the clients, paced, within drain_ms */
+    TT_MESSAGE_DRAINED, /* shard -> control: no connection is left */
+    TT_MESSAGE_STOP,    /* control -> shard: close the logs cleanly, then end the thread */
+    TT_MESSAGE_STOPPED, /* shard -> control: the logs are closed; the last message */
+    TT_MESSAGE_RELOAD,  /* control -> shard: new immutable settings */
+    TT_MESSAGE_RELOADED,
+    TT_MESSAGE_STARTED, /* shard -> control: serving (or body.started.status: why not) */
+};
+
+#define TT_HANDOFF_CREDITS  256u
+#define TT_PUBLISH_OPEN_MAX 1024u
+#define TT_SEGMENT_CREDITS  64u
+#define TT_ADMIT_OPEN_MAX   4096u
+
+struct tt_message_handoff {
+    int32_t reference;
+    struct tt_peer peer;
+    bool over_cap; /* accepted beyond max_clients: only to be told so */
+};
+
+struct tt_message_publish {
+    struct tt_publish_request *request; /* lent to the owner by PUBLISH, given back by PUBLISHED */
+};
+
+struct tt_message_segment {
+    uint32_t partition;
+    uint32_t event; /* enum tt_log_segment_event */
+    uint64_t first_offset;
+    uint64_t base_place;
+    uint64_t end_place;
+};
+
+struct tt_message_admit {
+    uint64_t key;  /* what is counted: a keyed hash of the address, 0: all clients */
+    uint32_t slot; /* the client on the asking shard */
+    uint32_t generation;
+    uint32_t limit;
+    bool admitted; /* in ADMITTED */
+};
+
+struct tt_message_cut {
+    struct tt_peer peer;
+    char label[24]; /* client's own name, empty: every stream of the address */
+};
+
+struct tt_message_drain {
+    uint32_t drain_ms;
+};
+
+struct tt_message_reload {
+    const struct tt_cors *cors; /* lives until the process ends */
+};
+
+struct tt_message_started {
+    int32_t status; /* enum tt_status */
+};
+
+/* The body of a struct tt_message (56 bytes) as one of the above. */
+#define TT_MESSAGE_BODY(message, type) ((struct type *)(void *)(message)->body)
+
+#endif

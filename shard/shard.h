@@ -1,0 +1,129 @@
+/* One core: a thread with its own io that owns its clients and the writing side of some partitions.
+ *
+ * Between shards go only mailbox messages, published bytes of the log, immutable settings and the
+ * single-writer atomics of tails and peers. Functions marked "own thread" assert it.
+ * A turn: completions; mailboxes; append, publish, ring; read tails; timers; catch-up; flush;
+ * submit. */
+#ifndef TT_SHARD_SHARD_H
+#define TT_SHARD_SHARD_H
+
+#include "proto/base/list.h"
+#include "proto/event/event.h"
+#include "proto/event/position.h"
+#include "shard/conn/connections.h"
+#include "shard/messages.h"
+#include "shard/metrics.h"
+#include "shard/peers.h"
+
+struct tt_shard;
+struct tt_log;
+struct tt_tail;
+struct tt_diag;
+
+/* A partition, known to every shard. Immutable after start, but for what log and tail publish. */
+struct tt_partition {
+    uint32_t index;
+    uint32_t owner;        /* shard that writes it */
+    struct tt_log *log;    /* used by the owner only */
+    struct tt_tail *tail;  /* read by every shard */
+    const char *directory; /* of its segments */
+};
+
+/* Everything all shards share; built before the threads start, immutable until they have ended. */
+struct tt_world {
+    struct tt_peers *peers;
+    struct tt_shard **shards; /* for their metrics; shards[i] is thread i */
+    uint32_t shards_count;
+    struct tt_history history;
+    struct tt_partition *partitions;
+    uint32_t partitions_count;
+    uint8_t hash_key[16]; /* of channel hashes; stored with the log */
+};
+
+struct tt_shard_options {
+    struct tt_io_options io;
+    struct tt_connections_options connections;
+    int cpu; /* pinned by broker/ before the loop starts; here for /status. -1: not pinned */
+    uint32_t clients_max;             /* max_clients of the process, 0: no limit */
+    uint32_t clients_per_address_max; /* 0: no limit */
+    uint32_t channels_per_client_max;
+    size_t outbox_bytes;
+    size_t frame_bytes;
+    size_t catchup_bytes;
+    size_t event_bytes_max;
+    uint64_t body_bytes_max;
+    uint32_t heartbeat_ms;
+    uint32_t retry_ms;
+    uint32_t publish_wait_ms;
+    uint32_t stall_ms;
+    bool overload_stream; /* http.overload=stream */
+    bool demo;
+    bool log_sync_always;
+};
+
+/* Life. Thread: control. Creates nothing of the operating system yet. */
+TT_MUST_USE enum tt_status tt_shard_create(struct tt_shard **shard, const struct tt_world *world,
+                                           uint32_t index, const struct tt_shard_options *options,
+                                           struct tt_diag *diag);
+/* The body of the shard's thread: creates its io, posts STARTED to control, loops until STOP, posts
+ * STOPPED. Thread: the shard's own, for its whole life. */
+void tt_shard_run(struct tt_shard *shard);
+void tt_shard_destroy(struct tt_shard **shard); /* after its thread was joined */
+
+/* Read by any thread, relaxed. */
+const struct tt_shard_metrics *tt_shard_metrics(const struct tt_shard *shard);
+const char *tt_shard_io_name(const struct tt_shard *shard); /* after STARTED */
+const char *tt_shard_io_why(const struct tt_shard *shard);  /* why not io_uring; empty: it is */
+/* The bound of the memory this shard can hold, a sum of its options. Any thread. */
+size_t tt_shard_memory_bound_bytes(const struct tt_shard_options *options);
+
+/* ---- for the answerers that run on the shard (shard/http, shard/client); own thread ---- */
+const struct tt_world *tt_shard_world(const struct tt_shard *shard);
+const struct tt_shard_options *tt_shard_options(const struct tt_shard *shard);
+struct tt_shard_metrics *tt_shard_own_metrics(struct tt_shard *shard);
+struct tt_io *tt_shard_io(struct tt_shard *shard);
+struct tt_timers *tt_shard_timers(struct tt_shard *shard);
+struct tt_connections *tt_shard_connections(struct tt_shard *shard);
+struct tt_diag *tt_shard_diag(struct tt_shard *shard);
+uint64_t tt_shard_now_ns(const struct tt_shard *shard); /* of this turn */
+int64_t tt_shard_wall_us(const struct tt_shard *shard); /* of this turn */
+bool tt_shard_draining(const struct tt_shard *shard);
+
+/* A batch of events for one partition, on its way to the partition's owner and back. The origin
+ * owns the object and all memory that its events point to, and leaves both alone until done() was
+ * called. */
+struct tt_publish_request {
+    struct tt_node node; /* the owner's */
+    uint32_t partition;
+    uint32_t origin; /* filled by tt_shard_publish */
+    const struct tt_event *events;
+    uint32_t events_count;
+    uint32_t retry_after_s;
+    uint64_t first_offset; /* with TT_OK: of events[0]; the others follow without a gap */
+    uint64_t end_place;    /* the owner's */
+    uint64_t deadline_ns;  /* the owner's */
+    enum tt_status status; /* TT_OK; TT_FULL: no room within publish_wait_ms; TT_ENOSPC; TT_EACCES:
+                            * read-only; TT_ETOOBIG: can never fit; TT_ECLOSED: shutting down */
+    /* Called on the origin's thread, never inside tt_shard_publish. */
+    void (*done)(struct tt_publish_request *request);
+};
+/* The partition a channel's events go to: hash of the channel by the log's key, mod partitions. */
+uint32_t tt_shard_partition_of(const struct tt_shard *shard, struct tt_bytes channel);
+/* Sends the batch to its owner; all of it is taken or nothing. done() comes when it is accepted:
+ * written to the file (interval, never) or durable (always). Batches of one origin for one
+ * partition keep their order. TT_FULL: too many are open; try again after any done(), see
+ * tt_shard_publish_wait. */
+TT_MUST_USE enum tt_status tt_shard_publish(struct tt_shard *shard,
+                                            struct tt_publish_request *request);
+/* Calls ready() once, on a later turn, when tt_shard_publish may succeed again. */
+struct tt_publish_waiter {
+    struct tt_node node;
+    void (*ready)(struct tt_publish_waiter *waiter);
+};
+void tt_shard_publish_wait(struct tt_shard *shard, struct tt_publish_waiter *waiter);
+void tt_shard_publish_wait_cancel(struct tt_publish_waiter *waiter);
+
+/* POST /demo/cut: breaks the streams of this peer (any shard), all or those with this label. */
+void tt_shard_cut(struct tt_shard *shard, const struct tt_peer *peer, struct tt_bytes label);
+
+#endif
