@@ -1,0 +1,177 @@
+# Tickertape's one Makefile. Nothing recurses; everything that is built lies under build/.
+#
+#   make                     build/release/tickertape and build/release/ttload
+#   make VARIANT=asan        the same in another variant: release, debug, asan, tsan
+#   make help                the rest
+#
+# A new .c file is found by itself: proto/, store/ and shard/ become one static library, broker/ the
+# broker, tools/ttload/ the load tool, tests/unit/*_test.c a Criterion program each,
+# tests/tsan/*_test.c a plain program each, tests/support/ a library for all of these, bench/*.c a
+# program each.
+
+VARIANT ?= release
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CC      ?= gcc
+AR      ?= ar
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+B := build/$(VARIANT)
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.SECONDARY:
+MAKEFLAGS += --no-builtin-rules
+
+# ---- flags ----------------------------------------------------------------------------------------
+
+FLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+FLAGS_debug   := -O0 -g -DTT_SLOW_ASSERTIONS
+FLAGS_asan    := -O1 -g -DTT_SLOW_ASSERTIONS -fsanitize=address,undefined \
+                 -fno-sanitize-recover=undefined
+FLAGS_tsan    := -O1 -g -DTT_SLOW_ASSERTIONS -fsanitize=thread
+
+ifeq ($(FLAGS_$(VARIANT)),)
+$(error VARIANT=$(VARIANT): allowed are release, debug, asan and tsan)
+endif
+
+WARNINGS := -Wall -Wextra -Wconversion -Wswitch-enum -Wvla -Wstrict-prototypes -Werror
+# Criterion's macros define functions without a prototype.
+WARNINGS_PRODUCT := -Wmissing-prototypes
+
+CPPFLAGS_ALL := -I. -Ibuild -D_GNU_SOURCE $(CPPFLAGS)
+CFLAGS_ALL   := -std=gnu17 $(WARNINGS) -fno-omit-frame-pointer -pthread $(FLAGS_$(VARIANT)) $(CFLAGS)
+LDFLAGS_ALL  := -pthread $(filter -fsanitize=%,$(FLAGS_$(VARIANT))) -Wl,-z,relro,-z,now \
+                -Wl,--as-needed $(LDFLAGS)
+LIBS         := -luring -linih -ljansson -lm $(LDLIBS)
+LIBS_UNIT    := -lcriterion $(LIBS)
+
+# ---- sources --------------------------------------------------------------------------------------
+
+sources = $(sort $(shell find $(wildcard $(1)) /dev/null -name '*.c' 2>/dev/null))
+objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
+
+LIB_SRC     := $(call sources,proto store shard)
+BROKER_SRC  := $(sort $(wildcard broker/*.c))
+TTLOAD_SRC  := $(call sources,tools/ttload)
+SUPPORT_SRC := $(call sources,tests/support)
+UNIT_SRC    := $(sort $(wildcard tests/unit/*_test.c))
+TSAN_SRC    := $(sort $(wildcard tests/tsan/*_test.c))
+BENCH_SRC   := $(sort $(wildcard bench/*.c))
+WEB_FILES   := $(sort $(shell find $(wildcard tools/web) /dev/null -type f ! -name 'README.md' 2>/dev/null))
+
+LIB         := $(B)/libtickertape.a
+# What unit tests may link of the two programs: everything but their main().
+BROKER_LIB  := $(if $(filter-out broker/main.c,$(BROKER_SRC)),$(B)/libbroker.a)
+TTLOAD_LIB  := $(if $(filter-out tools/ttload/main.c,$(TTLOAD_SRC)),$(B)/libttload.a)
+SUPPORT_LIB := $(if $(SUPPORT_SRC),$(B)/libsupport.a)
+
+PROGRAMS := $(if $(filter broker/main.c,$(BROKER_SRC)),$(B)/tickertape) \
+            $(if $(filter tools/ttload/main.c,$(TTLOAD_SRC)),$(B)/ttload)
+UNIT     := $(patsubst tests/unit/%_test.c,$(B)/unit/%_test,$(UNIT_SRC))
+TSAN     := $(patsubst tests/tsan/%_test.c,$(B)/tsan/%_test,$(TSAN_SRC))
+BENCHES  := $(patsubst bench/%.c,$(B)/bench_%,$(BENCH_SRC))
+
+# ---- programs -------------------------------------------------------------------------------------
+
+.PHONY: all lib unit-programs tsan-programs bench-programs FORCE
+all: $(LIB) $(PROGRAMS)
+lib: $(LIB)
+unit-programs: $(UNIT)
+tsan-programs: $(TSAN)
+bench-programs: $(BENCHES)
+
+# Stamps: rewritten only when their text changes, so that new flags rebuild every object and a
+# removed source file rebuilds its library.
+FLAGS_TEXT := $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LIBS)
+$(B)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(FLAGS_TEXT)' | cmp -s - $@ || echo '$(FLAGS_TEXT)' >$@
+
+$(B)/sources: FORCE
+	@mkdir -p $(@D)
+	@echo '$(LIB_SRC) $(BROKER_SRC) $(TTLOAD_SRC) $(SUPPORT_SRC)' | cmp -s - $@ || \
+	    echo '$(LIB_SRC) $(BROKER_SRC) $(TTLOAD_SRC) $(SUPPORT_SRC)' >$@
+
+$(B)/obj/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(if $(filter tests/%,$<),,$(WARNINGS_PRODUCT)) -MMD -MP -c $< -o $@
+
+$(B)/gen/%.o: build/gen/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+
+define archive
+	@rm -f $@
+	$(AR) rcs $@ $(filter %.o,$^)
+endef
+
+$(LIB): $(call objects,$(LIB_SRC)) $(B)/gen/web_assets.o $(B)/sources
+	$(archive)
+$(B)/libbroker.a: $(call objects,$(filter-out broker/main.c,$(BROKER_SRC))) $(B)/sources
+	$(archive)
+$(B)/libttload.a: $(call objects,$(filter-out tools/ttload/main.c,$(TTLOAD_SRC))) $(B)/sources
+	$(archive)
+$(B)/libsupport.a: $(call objects,$(SUPPORT_SRC)) $(B)/sources
+	$(archive)
+
+link = $(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^)
+
+$(B)/tickertape: $(B)/obj/broker/main.o $(BROKER_LIB) $(LIB)
+	$(link) $(LIBS)
+$(B)/ttload: $(B)/obj/tools/ttload/main.o $(TTLOAD_LIB) $(LIB)
+	$(link) $(LIBS)
+$(B)/unit/%_test: $(B)/obj/tests/unit/%_test.o $(SUPPORT_LIB) $(BROKER_LIB) $(TTLOAD_LIB) $(LIB)
+	@mkdir -p $(@D)
+	$(link) $(LIBS_UNIT)
+$(B)/tsan/%_test: $(B)/obj/tests/tsan/%_test.o $(SUPPORT_LIB) $(LIB)
+	@mkdir -p $(@D)
+	$(link) $(LIBS)
+$(B)/bench_%: $(B)/obj/bench/%.o $(LIB)
+	$(link) $(LIBS)
+
+# ---- generated: the files of tools/web, embedded ------------------------------------------------------
+
+build/gen/embed: tools/embed.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 $(WARNINGS) -O1 $< -o $@
+
+build/gen/web_files: FORCE
+	@mkdir -p $(@D)
+	@echo '$(WEB_FILES)' | cmp -s - $@ || echo '$(WEB_FILES)' >$@
+
+build/gen/web_assets.c: build/gen/embed build/gen/web_files $(WEB_FILES)
+	build/gen/embed tools/web $@ build/gen/web_assets.h $(WEB_FILES)
+build/gen/web_assets.h: build/gen/web_assets.c ;
+
+# Whoever includes "gen/web_assets.h" finds it made before its first compilation.
+$(call objects,$(LIB_SRC) $(BROKER_SRC) $(UNIT_SRC)) $(B)/gen/web_assets.o: | build/gen/web_assets.h
+
+# ---- tests ----------------------------------------------------------------------------------------
+
+.PHONY: unit
+unit: $(UNIT)
+	@failed=; for t in $(UNIT); do echo "== $$t"; $$t || failed="$$failed $$t"; done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+unit-%: $(B)/unit/%_test
+	$<
+tsan-%: $(B)/tsan/%_test
+	$<
+
+# ---- the rest -------------------------------------------------------------------------------------
+
+.PHONY: clean help
+clean:
+	rm -rf build
+
+help:
+	@echo 'make                  build/release/tickertape and build/release/ttload'
+	@echo 'make VARIANT=V        V: release, debug, asan, tsan; into build/V/'
+	@echo 'make unit             unit tests of this variant; unit-NAME runs tests/unit/NAME_test.c'
+	@echo 'make clean            removes build/'
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
