@@ -10,17 +10,19 @@
  * pointer, so that a late completion for an object that is gone is recognised by its generation.
  *
  * Rules that hold for every back end:
- *  - A send never blocks and never stays in flight: it is tried once, inside the next
- * tt_io_submit(). Its slices must stay valid until that call has returned, no longer. Its result is
- * the number of bytes taken, which may be short; 0 means that the socket is full: arm
- * tt_io_poll_out(). At most one send for a socket may be queued between two submits.
+ *  - A send never blocks and never stays in flight: it is tried once, at the latest inside the next
+ *    tt_io_submit(). Its slices must stay valid until that call has returned, no longer. Its result
+ *    is the number of bytes taken, which may be short; 0 means that the socket is full: arm
+ *    tt_io_poll_out(). A socket's next send may be queued once the completion of the one before was
+ *    reaped (asserted).
  *  - Received bytes are lent: done.data points into a buffer of the io until tt_io_buffer_return().
  *    When all buffers are lent, receiving pauses by itself and goes on as they are returned.
- *  - After the completion of tt_io_close() nothing more comes for that socket; until then, late
- *    completions may come.
+ *  - Once tt_io_close() or tt_io_abort() was called, nothing is reaped for that socket but the
+ *    completion of the close, exactly once; the number of the socket may be used again after it.
+ *    Buffers lent before stay lent until they are returned.
  *  - File operations of one file may complete in any order; whoever needs order waits.
  *  - Results are >= 0, or a negative enum tt_status.
- * Memory: everything is allocated by tt_io_create(). */
+ * Memory: everything is allocated by tt_io_create(); what sockets_max sizes is touched on use. */
 #ifndef TT_SHARD_IO_IO_H
 #define TT_SHARD_IO_IO_H
 
@@ -89,9 +91,10 @@ struct tt_slice {
     const void *data;
     size_t size;
 };
-#define TT_IO_SLICES_MAX       64u /* slices in one send */
-#define TT_IO_SENDS_PER_SUBMIT 96u /* sends run inline in the submit: more would hold up the loop  \
-                                    */
+#define TT_IO_SLICES_MAX 64u /* slices in one send */
+#define TT_IO_SENDS_PER_SUBMIT                                                                     \
+    96u /* sends run inline in the submit: more would hold up the loop                             \
+         */
 
 /* ---- life ---- */
 enum tt_io_kind { TT_IO_AUTO = 0, TT_IO_URING, TT_IO_EPOLL };
@@ -111,9 +114,14 @@ TT_MUST_USE enum tt_status tt_io_create(struct tt_io **io, const struct tt_io_op
                                         char *why, size_t why_bytes);
 void tt_io_destroy(struct tt_io **io);          /* closes what is open */
 const char *tt_io_name(const struct tt_io *io); /* "io_uring" or "epoll" */
-/* What one io of this kind can hold, asked before any is created (epoll: the process's descriptor
- * limit, which all threads share). */
+/* The most sockets this io can hold open at once: sockets_max, lowered to the descriptor limit of
+ * the process (io_uring: the size of the ring's own table; epoll: less a reserve for files and the
+ * rest).
+ */
 uint32_t tt_io_sockets_max(const struct tt_io *io);
+/* True when that limit is one for all ios of the process together (epoll); false when each io has
+ * its own (io_uring). Thread: any. */
+bool tt_io_sockets_shared(const struct tt_io *io);
 
 /* ---- the loop ---- */
 /* Submits what was queued and waits until there is a completion, a wake, or the time is
@@ -123,7 +131,8 @@ void tt_io_submit(struct tt_io *io, uint64_t wait_until_ns);
 unsigned tt_io_reap(struct tt_io *io, struct tt_done *done, unsigned max);
 /* Makes a waiting (or the next) tt_io_submit() of `other` return. Thread: owner of `self`; `other`
  * may belong to any thread and must be alive and of the same kind. Leaves no completion to reap.
- * The wake is sent at the latest inside self's next tt_io_submit(). */
+ * The wake is sent before this returns; while an earlier one has not been noticed by `other`, this
+ * costs one atomic exchange. Who is woken sees everything that was written before the call. */
 void tt_io_wake(struct tt_io *self, struct tt_io *other);
 /* The same from a signal handler or a thread without io (async-signal-safe). */
 void tt_io_wake_from_outside(struct tt_io *other);
@@ -153,29 +162,45 @@ struct tt_handoff {
 TT_MUST_USE enum tt_status tt_io_listen(struct tt_io *io, struct tt_address *address,
                                         const struct tt_listen_options *options,
                                         tt_socket *listener);
+#define TT_IO_LISTENERS_MAX 16u /* of one io */
+
 /* Multishot. done.result is a handoff reference (>= 0); fetch the peer by tt_io_handoff(). Without
- * TT_DONE_MORE: ended (result is the reason, TT_ENOFILE: no descriptors left), call again to go on.
- */
+ * TT_DONE_MORE: ended. The result is the reason: TT_ENOFILE, the process has no descriptor left:
+ * the waiting connections stay in the backlog, call again to go on (a little later, or it ends
+ * again at once), or tell them by tt_io_refuse_waiting(). */
 void tt_io_accept(struct tt_io *io, tt_socket listener, uint64_t token);
-void tt_io_accept_stop(struct tt_io *io, tt_socket listener); /* closes the listener */
+/* Closes the listener. An accept that is running ends with TT_ECANCELED; connections accepted
+ * before may still be reaped until then. */
+void tt_io_accept_stop(struct tt_io *io, tt_socket listener);
+/* For when accepting ended with TT_ENOFILE: takes at most `max` connections from the backlog, one
+ * after the other on a descriptor that the io keeps in reserve, sends `answer` as far as it goes at
+ * once, and closes. Immediate; returns how many were refused. */
+unsigned tt_io_refuse_waiting(struct tt_io *io, tt_socket listener, struct tt_bytes answer,
+                              unsigned max);
 struct tt_handoff tt_io_handoff(struct tt_io *io, int32_t reference);
 /* Sends `answer` as far as it goes at once (may be empty) and closes. Thread: any that has an io.
  */
 void tt_io_refuse(struct tt_io *io, struct tt_handoff *handoff, struct tt_bytes answer);
-/* done.result is the tt_socket, or negative: TT_ENOFILE (the connection is closed then). */
+/* done.result is the tt_socket, or negative: TT_ENOFILE (the connection is closed then). Adoptions
+ * are batched: one table update for each submit. */
 void tt_io_adopt(struct tt_io *io, struct tt_handoff *handoff, uint64_t token);
-/* done.result is the tt_socket, or negative. `local` may be null; its port may be 0. */
+/* done.result is the tt_socket, or negative: TT_ECLOSED (refused), TT_ETIMEDOUT, TT_ENOENT (no such
+ * unix socket), TT_EBUSY (local address in use), TT_ENOFILE, TT_EIO. `local` may be null; its port
+ * may be 0: the system then chooses one when the remote is known, so that many source addresses
+ * give many times 28,000 ports. `options` may be null. */
 void tt_io_connect(struct tt_io *io, const struct tt_address *local,
                    const struct tt_address *remote, const struct tt_listen_options *options,
                    uint64_t token);
 
 /* ---- sockets ---- */
-/* Multishot. result > 0: bytes in done.data (TT_DONE_BUFFER); 0: the peer has ended its side (no
- * MORE); negative: TT_ECLOSED (reset), TT_ETIMEDOUT (no MORE). Running out of buffers and overflow
- * of the completion queue are healed inside. At most one for a socket. */
+/* Multishot. result > 0: bytes in done.data (TT_DONE_BUFFER and TT_DONE_MORE); 0: the peer has
+ * ended its side (no MORE); negative: TT_ECLOSED (reset), TT_ETIMEDOUT (no MORE). Running out of
+ * buffers and overflow of the completion queue are healed inside. One for a socket: call it again
+ * only after the completion without MORE (asserted). */
 void tt_io_recv(struct tt_io *io, tt_socket socket, uint64_t token);
-/* Stops it: bytes already received may still be reaped, then nothing until tt_io_recv() again. Ends
- * with one completion without MORE: TT_ECANCELED. */
+/* Stops it: bytes already received may still be reaped, then one completion without MORE,
+ * TT_ECANCELED (or the peer's end or an error that came first), and nothing until tt_io_recv()
+ * again. Harmless when receiving has ended or is being paused. */
 void tt_io_recv_pause(struct tt_io *io, tt_socket socket);
 void tt_io_buffer_return(struct tt_io *io, uint32_t buffer);
 /* 1 <= count <= TT_IO_SLICES_MAX. The array itself may be reused at once, the bytes may not.
@@ -184,11 +209,15 @@ void tt_io_send(struct tt_io *io, tt_socket socket, const struct tt_slice *slice
                 uint64_t token);
 /* True when TT_IO_SENDS_PER_SUBMIT sends are queued: submit before the next one. */
 bool tt_io_sends_full(const struct tt_io *io);
-/* One-shot: completes (result 0) when bytes can be sent, or the socket has failed (TT_ECLOSED). */
+/* One-shot: completes (result 0) when bytes can be sent or the socket has failed (the next send
+ * says how). One for a socket at a time (asserted). */
 void tt_io_poll_out(struct tt_io *io, tt_socket socket, uint64_t token);
 /* Multishot: completes (MORE) whenever a foreign descriptor (an eventfd of a library) is readable.
  * Edge triggered: drain it. */
 void tt_io_poll_in(struct tt_io *io, int foreign, uint64_t token);
+#define TT_IO_FOREIGN_MAX 16u
+/* Ends it before the library closes its descriptor. Nothing more is reaped for it. */
+void tt_io_poll_in_stop(struct tt_io *io, int foreign);
 void tt_io_shutdown_send(struct tt_io *io, tt_socket socket); /* FIN; no completion */
 /* Ends every operation of the socket and closes it. One completion, the last for this socket. */
 void tt_io_close(struct tt_io *io, tt_socket socket, uint64_t token);
@@ -196,7 +225,9 @@ void tt_io_close(struct tt_io *io, tt_socket socket, uint64_t token);
 void tt_io_abort(struct tt_io *io, tt_socket socket, uint64_t token);
 
 /* ---- files ---- paths are copied; memory of read and write stays the io's until the completion.
- */
+ * New files get mode 0640. Errors: TT_ENOENT, TT_EEXIST, TT_EACCES, TT_ENOSPC, TT_ENOFILE,
+ * TT_EINVAL (a path too long, a directory where a file must be), TT_EIO. */
+#define TT_IO_FILE_OPERATIONS_MAX 256u /* in flight in one io (asserted) */
 enum tt_open_flags {
     TT_OPEN_READ = 1,
     TT_OPEN_WRITE = 2,
