@@ -7,7 +7,7 @@
  *
  * Memory comes in slabs, on demand, up to a bound; slabs are never given back before deinit, so a
  * pool that has reached its working size allocates no more. An object never moves. Each object
- * costs 4 bytes beside its own size (rounded up to its alignment). Slots that were freed last are
+ * costs 4 bytes beside its own size. Slots that were freed last are
  * used first: their memory is warm. Thread: the owner alone. */
 #ifndef TT_PROTO_BASE_POOL_H
 #define TT_PROTO_BASE_POOL_H
@@ -44,8 +44,9 @@ TT_MUST_USE enum tt_status tt_pool_init(struct tt_pool *pool, size_t object_byte
 /* Frees all memory. Objects that are still in use become invalid. A zeroed pool may be deinited. */
 void tt_pool_deinit(struct tt_pool *pool);
 
-/* An object filled with zeros, aligned for any type up to 16 bytes; its slot goes to *slot. Null
- * when the bound is reached or memory is short. */
+/* An object filled with zeros; its slot goes to *slot. Aligned as its size allows, up to 16 bytes,
+ * which suffices for every struct of that size. Null when the bound is reached or memory is short.
+ */
 TT_MUST_USE void *tt_pool_get(struct tt_pool *pool, uint32_t *slot);
 /* Gives the slot back and raises its generation. The slot must be in use (asserted). */
 void tt_pool_put(struct tt_pool *pool, uint32_t slot);
