@@ -1,0 +1,37 @@
+// Waiting with an end: nothing in these tests sleeps, everything waits for a condition and says what
+// it was waiting for when the condition does not come.
+
+const slow = /\/(asan|tsan)\//.test(process.env.TT_BINARY ?? '') ? 4 : 1;
+
+/** How long a test waits for something that should come soon. Generous: reaching it is a failure. */
+export const patience_ms = 15_000 * slow;
+
+/** Settles as `promise` does, or rejects after `limit_ms` with what `what` says (text or function). */
+export function within(promise, what, limit_ms = patience_ms) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => {
+      const text = typeof what === 'function' ? what() : what;
+      reject(new Error(`waited ${limit_ms} ms for ${text}`));
+    }, limit_ms);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** Lets time pass. Only for things that time itself brings about; never to wait for an effect. */
+export function pass_ms(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Asks again and again until `probe` answers something that is not false, null or undefined. */
+export async function eventually(probe, what, limit_ms = patience_ms) {
+  const end = Date.now() + limit_ms;
+  for (;;) {
+    const answer = await probe();
+    if (answer) return answer;
+    if (Date.now() > end) {
+      throw new Error(`waited ${limit_ms} ms for ${typeof what === 'function' ? what() : what}`);
+    }
+    await pass_ms(20);
+  }
+}
