@@ -70,6 +70,9 @@ void tt_connections_drain(struct tt_connections *c);
 void tt_exchange_abort(struct tt_exchange *x, enum tt_close_reason reason);
 /* Called by a handler on the exchange it returns: body_bytes_max does not apply (NDJSON). */
 void tt_request_stream_body(const struct tt_request *request);
+/* Whether a page that made this request may change something: there is no Origin field, or it is
+ * that of the server itself, or it is in the table of allowed origins. */
+bool tt_request_origin_allowed(const struct tt_request *request);
 /* Reload: the new table must outlive the engine or the next call. */
 void tt_connections_set_cors(struct tt_connections *c, const struct tt_cors *cors);
 
