@@ -12,6 +12,7 @@
 VARIANT ?= release
 PREFIX  ?= /usr/local
 DESTDIR ?=
+JOBS    ?= $(shell nproc)
 CC      ?= gcc
 AR      ?= ar
 ifeq ($(origin CC),default)
@@ -19,6 +20,10 @@ CC := gcc
 endif
 
 B := build/$(VARIANT)
+
+# V=1 shows whole commands; otherwise a word and the file.
+Q   := $(if $(V),,@)
+say = $(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),,@printf '  %-6s %s\n' $(1) $(2))
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -98,15 +103,19 @@ $(B)/sources: FORCE
 
 $(B)/obj/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(if $(filter tests/%,$<),,$(WARNINGS_PRODUCT)) -MMD -MP -c $< -o $@
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(if $(filter tests/%,$<),,$(WARNINGS_PRODUCT)) -MMD -MP -c $< -o $@
 
 $(B)/gen/%.o: build/gen/%.c $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 
+# q, not r: members of one name from two directories are both kept.
 define archive
 	@rm -f $@
-	$(AR) rcs $@ $(filter %.o,$^)
+	$(call say,AR,$@)
+	$(Q)$(AR) qcs $@ $(filter %.o,$^)
 endef
 
 $(LIB): $(call objects,$(LIB_SRC)) $(B)/gen/web_assets.o $(B)/sources
@@ -121,30 +130,37 @@ $(B)/libsupport.a: $(call objects,$(SUPPORT_SRC)) $(B)/sources
 link = $(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^)
 
 $(B)/tickertape: $(B)/obj/broker/main.o $(BROKER_LIB) $(LIB)
-	$(link) $(LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(link) $(LIBS)
 $(B)/ttload: $(B)/obj/tools/ttload/main.o $(TTLOAD_LIB) $(LIB)
-	$(link) $(LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(link) $(LIBS)
 $(B)/unit/%_test: $(B)/obj/tests/unit/%_test.o $(SUPPORT_LIB) $(BROKER_LIB) $(TTLOAD_LIB) $(LIB)
 	@mkdir -p $(@D)
-	$(link) $(LIBS_UNIT)
+	$(call say,LINK,$@)
+	$(Q)$(link) $(LIBS_UNIT)
 $(B)/tsan/%_test: $(B)/obj/tests/tsan/%_test.o $(SUPPORT_LIB) $(LIB)
 	@mkdir -p $(@D)
-	$(link) $(LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(link) $(LIBS)
 $(B)/bench_%: $(B)/obj/bench/%.o $(LIB)
-	$(link) $(LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(link) $(LIBS)
 
 # ---- generated: the files of tools/web, embedded ------------------------------------------------------
 
 build/gen/embed: tools/embed.c
 	@mkdir -p $(@D)
-	$(CC) -std=gnu17 $(WARNINGS) -O1 $< -o $@
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=gnu17 $(WARNINGS) -O1 $< -o $@
 
 build/gen/web_files: FORCE
 	@mkdir -p $(@D)
 	@echo '$(WEB_FILES)' | cmp -s - $@ || echo '$(WEB_FILES)' >$@
 
 build/gen/web_assets.c: build/gen/embed build/gen/web_files $(WEB_FILES)
-	build/gen/embed tools/web $@ build/gen/web_assets.h $(WEB_FILES)
+	$(call say,EMBED,$@)
+	$(Q)build/gen/embed tools/web $@ build/gen/web_assets.h $(WEB_FILES)
 build/gen/web_assets.h: build/gen/web_assets.c ;
 
 # Whoever includes "gen/web_assets.h" finds it made before its first compilation.
@@ -162,6 +178,72 @@ unit-%: $(B)/unit/%_test
 tsan-%: $(B)/tsan/%_test
 	$<
 
+.PHONY: test test-long bench setup-test
+setup-test:
+	@tools/setup test
+test: setup-test
+	@tests/run $(if $(ONLY),--only '$(ONLY)')
+test-long: setup-test
+	@tests/run --long $(if $(ONLY),--only '$(ONLY)')
+bench: all $(BENCHES)
+	@for b in $(BENCHES); do echo "== $$b"; $$b || exit 1; done
+	@$(if $(wildcard bench/run),bench/run)
+
+# ---- checks ---------------------------------------------------------------------------------------
+
+CLANG_FORMAT ?= clang-format-14
+CLANG_TIDY   ?= clang-tidy-14
+
+C_FILES    := $(sort $(shell find proto store shard broker tools bench tests \
+                  \( -name node_modules -prune \) -o -name '*.[ch]' -print 2>/dev/null))
+TIDY_SRC   := $(filter %.c,$(C_FILES))
+TIDY       := $(patsubst %.c,build/tidy/%.ok,$(TIDY_SRC))
+
+# Rewrites what `make check` would complain about.
+.PHONY: format
+format:
+	@$(CLANG_FORMAT) -i $(C_FILES)
+
+.PHONY: check check-all check-format check-layers check-tidy
+check: setup-test
+	@$(MAKE) --no-print-directory -k -j$(JOBS) VARIANT=release check-all
+	@echo 'check: formatting, layers and clang-tidy are clean'
+check-all: check-format check-layers check-tidy
+
+check-format:
+	@$(CLANG_FORMAT) --dry-run -Werror $(C_FILES)
+check-layers: $(LIB)
+	@tools/layers
+	@tools/layers --symbols $(B)/obj
+check-tidy: $(TIDY)
+
+# Slow, so only what changed is looked at again: the file, a header it includes, or the rules.
+build/tidy/%.ok: %.c .clang-tidy | build/gen/web_assets.h
+	@mkdir -p $(@D)
+	@$(CC) $(CPPFLAGS_ALL) -std=gnu17 -MM -MP -MT $@ -MF $(@:.ok=.d) $<
+	@$(CLANG_TIDY) --quiet $< -- $(CPPFLAGS_ALL) -std=gnu17 -DTT_SLOW_ASSERTIONS >$(@:.ok=.log) 2>&1 || \
+	    { cat $(@:.ok=.log); exit 1; }
+	@touch $@
+
+# ---- running and installing -----------------------------------------------------------------------
+
+LISTEN     ?= 127.0.0.1:8080
+OPS_LISTEN ?= 127.0.0.1:9090
+
+.PHONY: run install uninstall
+run:
+	@tools/setup build
+	@$(MAKE) --no-print-directory -s -j$(JOBS) VARIANT=$(VARIANT) all
+	@tools/run-demo $(B) '$(LISTEN)' '$(OPS_LISTEN)' $(ARGS)
+
+BINDIR := $(DESTDIR)$(PREFIX)/bin
+install: all
+	install -d $(BINDIR)
+	@$(if $(strip $(PROGRAMS)),,echo 'there is no program to install'; exit 1)
+	install -m 755 $(PROGRAMS) $(BINDIR)
+uninstall:
+	rm -f $(addprefix $(BINDIR)/,$(notdir $(PROGRAMS)))
+
 # ---- the rest -------------------------------------------------------------------------------------
 
 .PHONY: clean help
@@ -169,9 +251,19 @@ clean:
 	rm -rf build
 
 help:
-	@echo 'make                  build/release/tickertape and build/release/ttload'
-	@echo 'make VARIANT=V        V: release, debug, asan, tsan; into build/V/'
-	@echo 'make unit             unit tests of this variant; unit-NAME runs tests/unit/NAME_test.c'
-	@echo 'make clean            removes build/'
+	@echo 'make                build/release/tickertape and build/release/ttload'
+	@echo 'make run            installs what is missing, builds, and shows a simulated market on'
+	@echo '                    http://$(LISTEN)/demo/; LISTEN=HOST:PORT and OPS_LISTEN= choose others,'
+	@echo '                    ARGS= gives the broker more options'
+	@echo 'make test           installs what is missing and runs every test; ONLY=PATTERN chooses'
+	@echo 'make test-long      and the tests that take longer than a few minutes'
+	@echo 'make check          clang-format, clang-tidy, and the layer check'
+	@echo 'make format         lets clang-format rewrite the sources'
+	@echo 'make bench          the benchmarks'
+	@echo 'make install        into PREFIX ($(PREFIX)), below DESTDIR; uninstall removes it again'
+	@echo 'make unit           the unit tests of one variant; unit-NAME runs tests/unit/NAME_test.c'
+	@echo 'make clean          removes build/'
+	@echo 'VARIANT=V           release (the default), debug, asan or tsan; each has its build/V/'
+	@echo 'V=1                 shows the commands'
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) $(wildcard build/tidy) -name '*.d' 2>/dev/null)
