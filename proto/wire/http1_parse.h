@@ -137,9 +137,9 @@ struct tt_http1_body {
     struct tt_http1_body_limits limits_;
     uint32_t extension_bytes_;
     uint32_t trailer_bytes_;
-    uint16_t line_bytes_; /* bytes of the current chunk-size or trailer line */
+    struct tt_http1_error error_;
     uint8_t state_;
-    uint8_t digits_;
+    uint8_t digits_; /* of the current chunk's size */
 };
 
 void tt_http1_body_init(struct tt_http1_body *body, const struct tt_http1_head *head,

@@ -1,0 +1,208 @@
+#include "proto/wire/sse_frame.h"
+
+#include "proto/base/assert.h"
+#include "proto/wire/envelope.h"
+
+#define EVENT_FIELD        "event: "
+#define DATA_FIELD         "data: "
+#define ID_FIELD           "id: "
+#define FIELD_BYTES(field) (sizeof(field) - 1)
+
+/* ---- chunked coding ---- */
+
+static unsigned hex_digits(size_t value)
+{
+    unsigned digits = 1;
+    while (value >>= 4) digits++;
+    return digits;
+}
+
+size_t tt_sse_chunk_head_bytes(size_t body_bytes)
+{
+    return hex_digits(body_bytes) + 2;
+}
+
+size_t tt_sse_chunk_bytes(size_t body_bytes)
+{
+    return tt_sse_chunk_head_bytes(body_bytes) + body_bytes + 2;
+}
+
+void tt_sse_chunk_write_head(struct tt_writer *w, size_t body_bytes)
+{
+    TT_ASSERT(body_bytes > 0); /* a chunk of size 0 would end the body */
+    tt_write_hex(w, body_bytes);
+    tt_write(w, "\r\n", 2);
+}
+
+/* ---- frames of events ---- */
+
+/* WIRE.md: no event line for type `message`, which is what an EventSource assumes without one. */
+static bool has_name(const struct tt_event *event, struct tt_sse_form form)
+{
+    return !form.no_name && !tt_bytes_equal(event->type, TT_BYTES_LITERAL("message"));
+}
+
+static size_t a_body_bytes(const struct tt_placed_event *placed, struct tt_sse_form form)
+{
+    size_t bytes = form.payload_only ? tt_sse_data_bytes(placed->event.payload)
+                                     : FIELD_BYTES(DATA_FIELD) + tt_envelope_bytes(placed) + 1;
+    if (has_name(&placed->event, form))
+        bytes += FIELD_BYTES(EVENT_FIELD) + placed->event.type.size + 1;
+    return bytes;
+}
+
+static size_t b_body_bytes(size_t cursor_bytes)
+{
+    return cursor_bytes == 0 ? 1 : FIELD_BYTES(ID_FIELD) + cursor_bytes + 2;
+}
+
+struct tt_sse_layout tt_sse_event_layout(const struct tt_placed_event *placed,
+                                         struct tt_sse_form form, size_t cursor_bytes)
+{
+    size_t a = a_body_bytes(placed, form), b = b_body_bytes(cursor_bytes);
+    TT_ASSERT(a <= UINT32_MAX / 2 && b <= UINT32_MAX / 4);
+    struct tt_sse_layout layout = {
+        .a_body = (uint32_t)tt_sse_chunk_head_bytes(a),
+        .a_body_bytes = (uint32_t)a,
+        .a_bytes = (uint32_t)tt_sse_chunk_bytes(a),
+        .b_body_bytes = (uint32_t)b,
+    };
+    layout.b_body = layout.a_bytes + (uint32_t)tt_sse_chunk_head_bytes(b);
+    layout.bytes = layout.a_bytes + (uint32_t)tt_sse_chunk_bytes(b);
+    return layout;
+}
+
+static void write_b_body(struct tt_writer *w, struct tt_bytes cursor)
+{
+    if (cursor.size != 0) {
+        tt_write(w, ID_FIELD, FIELD_BYTES(ID_FIELD));
+        tt_write_bytes(w, cursor);
+        tt_write_char(w, '\n');
+    }
+    tt_write_char(w, '\n');
+}
+
+void tt_sse_event_write(uint8_t *out, const struct tt_sse_layout *layout,
+                        const struct tt_placed_event *placed, struct tt_sse_form form,
+                        struct tt_bytes cursor)
+{
+    struct tt_writer w = tt_writer(out, layout->bytes);
+    tt_sse_chunk_write_head(&w, layout->a_body_bytes);
+    if (has_name(&placed->event, form)) {
+        tt_write(&w, EVENT_FIELD, FIELD_BYTES(EVENT_FIELD));
+        tt_write_bytes(&w, placed->event.type);
+        tt_write_char(&w, '\n');
+    }
+    if (form.payload_only) {
+        tt_sse_write_data(&w, placed->event.payload);
+    } else {
+        tt_write(&w, DATA_FIELD, FIELD_BYTES(DATA_FIELD));
+        tt_envelope_write(&w, placed);
+        tt_write_char(&w, '\n');
+    }
+    tt_sse_chunk_write_end(&w);
+    TT_ASSERT(w.size == layout->a_bytes);
+    tt_sse_chunk_write_head(&w, layout->b_body_bytes);
+    write_b_body(&w, cursor);
+    tt_sse_chunk_write_end(&w);
+    TT_ASSERT(w.size == layout->bytes && !w.overflow);
+}
+
+size_t tt_sse_id_chunk_bytes(size_t cursor_bytes)
+{
+    return tt_sse_chunk_bytes(b_body_bytes(cursor_bytes));
+}
+
+void tt_sse_id_chunk_write(struct tt_writer *w, struct tt_bytes cursor, size_t *body,
+                           size_t *body_bytes)
+{
+    *body_bytes = b_body_bytes(cursor.size);
+    tt_sse_chunk_write_head(w, *body_bytes);
+    *body = w->size;
+    write_b_body(w, cursor);
+    tt_sse_chunk_write_end(w);
+}
+
+/* ---- everything else ---- */
+
+/* Takes the next line off the text, without the CR, LF or CRLF behind it; false: it was the last.
+ */
+static bool next_line(struct tt_bytes *text, struct tt_bytes *line)
+{
+    size_t n = 0;
+    while (n < text->size && text->data[n] != '\n' && text->data[n] != '\r') n++;
+    *line = tt_bytes(text->data, n);
+    if (n == text->size) return false;
+    n += text->data[n] == '\r' && n + 1 < text->size && text->data[n + 1] == '\n' ? 2 : 1;
+    *text = tt_bytes_from(*text, n);
+    return true;
+}
+
+size_t tt_sse_data_bytes(struct tt_bytes text)
+{
+    size_t bytes = 0;
+    struct tt_bytes line;
+    bool more;
+    do {
+        more = next_line(&text, &line);
+        bytes += FIELD_BYTES(DATA_FIELD) + line.size + 1;
+    } while (more);
+    return bytes;
+}
+
+void tt_sse_write_data(struct tt_writer *w, struct tt_bytes text)
+{
+    struct tt_bytes line;
+    bool more;
+    do {
+        more = next_line(&text, &line);
+        tt_write(w, DATA_FIELD, FIELD_BYTES(DATA_FIELD));
+        tt_write_bytes(w, line);
+        tt_write_char(w, '\n');
+    } while (more);
+}
+
+static bool is_named(const char *name)
+{
+    return name != NULL && name[0] != 0;
+}
+
+size_t tt_sse_control_bytes(const char *name, struct tt_bytes data, struct tt_bytes cursor)
+{
+    size_t name_bytes = is_named(name) ? FIELD_BYTES(EVENT_FIELD) + strlen(name) + 1 : 0;
+    return name_bytes + tt_sse_data_bytes(data) + b_body_bytes(cursor.size);
+}
+
+void tt_sse_control_write(struct tt_writer *w, const char *name, struct tt_bytes data,
+                          struct tt_bytes cursor)
+{
+    if (is_named(name)) {
+        tt_write(w, EVENT_FIELD, FIELD_BYTES(EVENT_FIELD));
+        tt_write_text(w, name);
+        tt_write_char(w, '\n');
+    }
+    tt_sse_write_data(w, data);
+    write_b_body(w, cursor);
+}
+
+void tt_sse_write_comment_number(struct tt_writer *w, int64_t number)
+{
+    tt_write(w, ": ", 2);
+    tt_write_i64(w, number);
+    tt_write(w, "\n\n", 2);
+}
+
+void tt_sse_write_pad(struct tt_writer *w, size_t bytes)
+{
+    TT_ASSERT(bytes >= 4);
+    tt_write(w, ": ", 2);
+    for (size_t i = 4; i < bytes; i++) tt_write_char(w, '.');
+    tt_write(w, "\n\n", 2);
+}
+
+void tt_sse_write_retry(struct tt_writer *w, uint32_t retry_ms)
+{
+    tt_write_text(w, "retry: ");
+    tt_write_u64(w, retry_ms);
+    tt_write(w, "\n\n", 2);
+}
