@@ -103,7 +103,7 @@ struct tt_io_options {
     uint32_t sockets_max;       /* most sockets open at once */
     uint32_t recv_buffer_bytes; /* size of one lent buffer */
     uint32_t recv_buffers;      /* number of them, a power of two */
-    uint32_t files_max;         /* most files open at once */
+    uint32_t files_max;         /* most files open at once; 0: no file operation is called */
 };
 /* Creates the io of the calling thread (the thread that will use it). With TT_IO_AUTO: io_uring, a
  * smaller completion queue when locked memory is short, else epoll. `why` gets one line that says
@@ -112,7 +112,9 @@ struct tt_io_options {
  * TT_OK; TT_EUNSUPPORTED, TT_ENOMEM, TT_ENOFILE, TT_EIO. */
 TT_MUST_USE enum tt_status tt_io_create(struct tt_io **io, const struct tt_io_options *options,
                                         char *why, size_t why_bytes);
-void tt_io_destroy(struct tt_io **io);          /* closes what is open */
+/* Closes the sockets and listeners that are open, and ends operations that are running; files are
+ * the caller's to close. Lent buffers are gone. */
+void tt_io_destroy(struct tt_io **io);
 const char *tt_io_name(const struct tt_io *io); /* "io_uring" or "epoll" */
 /* The most sockets this io can hold open at once: sockets_max, lowered to the descriptor limit of
  * the process (io_uring: the size of the ring's own table; epoll: less a reserve for files and the
