@@ -1,0 +1,66 @@
+/* The control thread: acceptor, operations listener, signals, reload, log lines, and the order in
+ * which the process starts, drains and stops.
+ *
+ * It runs on an io of its own, owns no partition and no client.
+ *
+ *   STARTING   shards create their io; nothing is accepted yet
+ *   SERVING    the ready line was printed
+ *   DELAYING   SIGTERM or SIGINT came: /readyz says 503 for --drain-delay-ms, clients still come
+ *   DRAINING   nothing is accepted; shards send their clients away, within --drain-ms
+ *   STOPPING   shards close their logs and end; a second signal leads here at once
+ *   STOPPED    every shard has said so
+ * Thread: control, but for what is said beside the functions. */
+#ifndef TT_BROKER_CONTROL_H
+#define TT_BROKER_CONTROL_H
+
+#include "broker/config.h"
+#include "shard/diag.h"
+#include "shard/shard.h"
+
+struct tt_control;
+struct tt_cors;
+
+enum tt_control_phase {
+    TT_CONTROL_STARTING = 0,
+    TT_CONTROL_SERVING,
+    TT_CONTROL_DELAYING,
+    TT_CONTROL_DRAINING,
+    TT_CONTROL_STOPPING,
+    TT_CONTROL_STOPPED,
+};
+
+struct tt_control_options {
+    const struct tt_config *config;
+    enum tt_io_kind io_kind;
+    struct tt_diag **diags; /* one for each shard, then the control thread's own; borrowed */
+    uint32_t shards_count;
+    int signals; /* of tt_process_signals() */
+    /* For reload: where the configuration came from; borrowed. */
+    int arguments_count;
+    char *const *arguments;
+    char *const *environment;
+};
+
+/* Creates the io and binds every listener, so that a port in use shows before the log is touched.
+ * On failure *error holds one line. TT_OK, or what the io said. */
+TT_MUST_USE enum tt_status tt_control_create(struct tt_control **control,
+                                             const struct tt_control_options *options,
+                                             char error[TT_CONFIG_ERROR_MAX]);
+/* After every shard's thread was joined. */
+void tt_control_destroy(struct tt_control **control);
+
+struct tt_io *tt_control_io(struct tt_control *control);
+enum tt_io_kind tt_control_io_kind(const struct tt_control *control); /* what was chosen */
+
+struct tt_control_figures_start {
+    uint64_t memory_bound_bytes;
+    uint64_t connections_max; /* of all shards together */
+};
+/* Serves until every shard has stopped. The shards' threads were started, or will be; world and its
+ * peers outlive this call. TT_OK: the end was asked for; others: a shard could not start, *error
+ * holds one line. */
+TT_MUST_USE enum tt_status tt_control_run(struct tt_control *control, const struct tt_world *world,
+                                          const struct tt_control_figures_start *figures,
+                                          char error[TT_CONFIG_ERROR_MAX]);
+
+#endif

@@ -1,0 +1,99 @@
+#include "broker/status.h"
+
+#include "broker/process.h"
+#include "proto/base/assert.h"
+
+size_t tt_status_bytes_max(uint32_t shards_count, uint32_t partitions_count)
+{
+    return 8192 + shards_count * (size_t)1024 + partitions_count * (size_t)256;
+}
+
+static const char *phase_text(const struct tt_operations_view *view)
+{
+    if (view->since_ms[TT_READINESS_STARTING] != 0) return "starting";
+    return view->since_ms[TT_READINESS_DRAINING] != 0 ? "draining" : "serving";
+}
+
+void tt_status_write_readiness(struct tt_writer *w, const struct tt_operations_view *view)
+{
+    static const char *const texts[TT_READINESS_REASONS][2] = {
+        [TT_READINESS_STARTING] = {"broker", "starting"},
+        [TT_READINESS_DRAINING] = {"broker", "draining"},
+        [TT_READINESS_LOG_READ_ONLY] = {"log", "read_only"},
+        [TT_READINESS_LOG_NO_SPACE] = {"log", "no_space"},
+    };
+    tt_write_format(w, "{\"ready\":%s,\"degraded\":false,\"reasons\":[",
+                    tt_operations_ready(view) ? "true" : "false");
+    bool first = true;
+    for (unsigned i = 0; i < TT_READINESS_REASONS; i++) {
+        if (view->since_ms[i] == 0) continue;
+        tt_write_format(w, "%s{\"what\":\"%s\",\"state\":\"%s\",\"since\":%lld}", first ? "" : ",",
+                        texts[i][0], texts[i][1], (long long)view->since_ms[i]);
+        first = false;
+    }
+    tt_write_text(w, "]}\n");
+}
+
+static void write_u64(struct tt_writer *w, const char *name, uint64_t value)
+{
+    tt_write_format(w, ",\"%s\":%llu", name, (unsigned long long)value);
+}
+
+static void write_shard(struct tt_writer *w, const struct tt_operations_view *view, uint32_t shard)
+{
+    const struct tt_shard *s = view->world->shards[shard];
+    const struct tt_shard_metrics *m = tt_shard_metrics(s);
+    tt_write_format(w, "%s{\"shard\":%u,\"cpu\":%d", shard == 0 ? "" : ",", shard,
+                    tt_shard_options(s)->cpu);
+    write_u64(w, "connections", tt_metric_get(&m->connections));
+    tt_write_format(w,
+                    ",\"clients\":{\"opening\":%llu,\"catchup\":%llu,\"live\":%llu,"
+                    "\"closing\":%llu}",
+                    (unsigned long long)tt_metric_get(&m->clients_opening),
+                    (unsigned long long)tt_metric_get(&m->clients_catchup),
+                    (unsigned long long)tt_metric_get(&m->clients_live),
+                    (unsigned long long)tt_metric_get(&m->clients_closing));
+    write_u64(w, "events", tt_metric_get(&m->events_http));
+    write_u64(w, "deliveries", tt_metric_get(&m->deliveries_sse));
+    write_u64(w, "sentBytes", tt_metric_get(&m->sent_bytes));
+    write_u64(w, "outboxBytes", tt_metric_get(&m->outbox_bytes));
+    write_u64(w, "frameBytes", tt_metric_get(&m->frame_bytes));
+    write_u64(w, "catchupBytes", tt_metric_get(&m->catchup_bytes));
+    tt_write_format(w, ",\"busyRatio\":%.4f,\"longestTurnMs\":%.3f}", view->busy_ratio[shard],
+                    (double)tt_metric_get(&m->turn_max_ns) / 1e6);
+}
+
+void tt_status_write(struct tt_writer *w, const struct tt_operations_view *view)
+{
+    const struct tt_config *c = view->config;
+    tt_write_format(w, "{\"version\":\"" TT_VERSION "\",\"phase\":\"%s\"", phase_text(view));
+    if (view->world != NULL) tt_write_format(w, ",\"history\":\"%s\"", view->world->history.text);
+    tt_write_format(w, ",\"io\":\"%s\",\"startedAt\":%lld,\"uptimeMs\":%lld", view->io_name,
+                    (long long)view->started_ms, (long long)(view->now_ms - view->started_ms));
+    tt_write_format(w, ",\"memory\":{\"residentBytes\":%llu,\"boundBytes\":%llu}",
+                    (unsigned long long)tt_process_resident_bytes(),
+                    (unsigned long long)view->memory_bound_bytes);
+    struct tt_acceptor_figures a = tt_acceptor_figures(view->acceptor);
+    tt_write_format(w, ",\"accept\":{\"accepted\":%llu,\"refused\":%llu,\"overCap\":%llu",
+                    (unsigned long long)a.accepted, (unsigned long long)a.refused,
+                    (unsigned long long)a.over_cap);
+    write_u64(w, "waiting", a.waiting);
+    write_u64(w, "connectionsMax", view->connections_max);
+    tt_write_text(w, "},\"log\":{\"directory\":");
+    tt_write_json_string(w, tt_bytes_text(c->data));
+    static const char *const syncs[] = {"always", "interval", "never"};
+    tt_write_format(w, ",\"sync\":\"%s\"", syncs[c->log_sync]);
+    uint64_t bytes = 0, segments = 0, shards = view->world != NULL ? view->world->shards_count : 0;
+    for (uint32_t i = 0; i < shards; i++) {
+        const struct tt_shard_metrics *m = tt_shard_metrics(view->world->shards[i]);
+        bytes += tt_metric_get(&m->log_bytes);
+        segments += tt_metric_get(&m->log_segments);
+    }
+    write_u64(w, "bytes", bytes);
+    write_u64(w, "segments", segments);
+    write_u64(w, "freeBytes", tt_process_free_bytes(c->data));
+    tt_write_text(w, "},\"shards\":[");
+    for (uint32_t i = 0; i < shards; i++) write_shard(w, view, i);
+    tt_write_text(w, "]}\n");
+    TT_ASSERT(!w->overflow);
+}
