@@ -19,8 +19,8 @@ typedef _Atomic uint64_t tt_metric;
 #define TT_METRIC_BOUNDS_US(X)                                                                     \
     X(100)                                                                                         \
     X(250)                                                                                         \
-    X(500) X(1000) X(2500) X(5000) X(10000) X(25000) X(50000) X(100000) X(250000) X(500000)        \
-        X(1000000)
+    X(500)                                                                                         \
+    X(1000) X(2500) X(5000) X(10000) X(25000) X(50000) X(100000) X(250000) X(500000) X(1000000)
 #define TT_METRIC_ONE_(bound) +1
 enum { TT_METRIC_BOUNDS = 0 TT_METRIC_BOUNDS_US(TT_METRIC_ONE_) };
 extern const uint32_t tt_metric_bounds_us[TT_METRIC_BOUNDS];

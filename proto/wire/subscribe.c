@@ -396,13 +396,13 @@ static enum tt_status json_list(struct parse *p, const struct parameter *paramet
 {
     struct tt_json_reader r = tt_json_reader(array);
     struct tt_json_value element;
-    enum tt_status status = tt_json_begin(&r, '[');
-    while (status == TT_OK && (status = tt_json_element(&r)) == TT_OK) {
+    if (tt_json_begin(&r, '[') != TT_OK) return bad_json(p, &r);
+    while (tt_json_element(&r) == TT_OK) {
         struct tt_bytes text;
         if (tt_json_value(&r, &element) != TT_OK) return bad_json(p, &r);
         if (element.kind != TT_JSON_STRING || !json_text(p, &element, &text))
             return not_allowed(p, parameter, element.text);
-        status = add_one(p, parameter, text);
+        const enum tt_status status = add_one(p, parameter, text);
         if (status != TT_OK) return status;
     }
     if (p->subscribe->patterns_count == 0 && parameter->kind == KIND_CHANNELS)
