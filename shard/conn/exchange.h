@@ -122,6 +122,10 @@ struct tt_exchange *tt_reply_static(const struct tt_request *request,
 struct tt_exchange *tt_reply_error(const struct tt_request *request, unsigned status,
                                    const char *code, unsigned retry_after_s, const char *format,
                                    ...) TT_PRINTF(5, 6);
+/* The same with one more header field in place of Retry-After (405 owes Allow). */
+struct tt_exchange *tt_reply_error_with(const struct tt_request *request, unsigned status,
+                                        const char *code, const struct tt_header *header,
+                                        const char *format, ...) TT_PRINTF(5, 6);
 /* Answer an exchange that has not started, with a whole body (copied) or an error. The protocol
  * keeps and sends the bytes itself; pull and taken are not called any more, closed() comes at the
  * end. */
