@@ -8,8 +8,7 @@
  * by PUBLISHED SEGMENT           owner -> every shard, at most TT_SEGMENT_CREDITS open; returned by
  * SEGMENT_TAKEN ADMIT, RELEASE    shard -> home shard; ADMIT answered by ADMITTED; bounded by
  * TT_ADMIT_OPEN_MAX CUT               shard -> every shard, at most one open a pair (CUT_TAKEN)
- *   CONTROL           control -> shard: one each of drain, stop, reload open
- *   GONE              shard -> control: one for each connection handed over before (credits)
+ *   DRAIN, STOP, RELOAD, EXIT   control -> shard: one of each open
  * Thread: see each. */
 #ifndef TT_SHARD_MESSAGES_H
 #define TT_SHARD_MESSAGES_H
@@ -27,35 +26,41 @@ enum tt_message_kind {
     TT_MESSAGE_ADMIT,
     TT_MESSAGE_ADMITTED,
     TT_MESSAGE_RELEASE,
+    TT_MESSAGE_RELEASED,
     TT_MESSAGE_CUT,
     TT_MESSAGE_CUT_TAKEN,
     TT_MESSAGE_DRAIN,   /* control -> shard: end the clients, paced, within drain_ms */
     TT_MESSAGE_DRAINED, /* shard -> control: no connection is left */
-    TT_MESSAGE_STOP,    /* control -> shard: close the logs cleanly, then end the thread */
-    TT_MESSAGE_STOPPED, /* shard -> control: the logs are closed; the last message */
+    TT_MESSAGE_STOP,    /* control -> shard: end connections, close the logs cleanly */
+    TT_MESSAGE_STOPPED, /* shard -> control: the logs are closed */
+    TT_MESSAGE_EXIT,    /* control -> shard, when all have stopped: end the thread */
     TT_MESSAGE_RELOAD,  /* control -> shard: new immutable settings */
     TT_MESSAGE_RELOADED,
     TT_MESSAGE_STARTED, /* shard -> control: serving (or body.started.status: why not) */
 };
 
 #define TT_HANDOFF_CREDITS  256u
-#define TT_PUBLISH_OPEN_MAX 1024u
-#define TT_SEGMENT_CREDITS  64u
-#define TT_ADMIT_OPEN_MAX   4096u
-
-/* Bodies lie in an array of bytes: without this the compiler may take a store through a body for
- * unrelated to the copy of the message that follows it. */
-#define TT_MESSAGE_ALIAS __attribute__((may_alias))
+#define TT_PUBLISH_OPEN_MAX 128u
+#define TT_SEGMENT_CREDITS  16u
+#define TT_ADMIT_OPEN_MAX   64u
+#define TT_RELEASE_OPEN_MAX 64u
+/* The sums. Between shards, each direction: my requests, and the replies that I owe. */
+#define TT_MAILBOX_SHARD_MESSAGES                                                                  \
+    (2u * (TT_PUBLISH_OPEN_MAX + TT_SEGMENT_CREDITS + TT_ADMIT_OPEN_MAX + TT_RELEASE_OPEN_MAX + 1u))
+/* Control to shard: hand-overs, and one each of drain, stop, reload, exit. */
+#define TT_MAILBOX_TO_SHARD_MESSAGES (TT_HANDOFF_CREDITS + 8u)
+/* Shard to control: hand-overs returned, and started, drained, stopped, reloaded. */
+#define TT_MAILBOX_TO_CONTROL_MESSAGES (TT_HANDOFF_CREDITS + 8u)
 
 struct tt_message_handoff {
     int32_t reference;
     struct tt_peer peer;
     bool over_cap; /* accepted beyond max_clients: only to be told so */
-} TT_MESSAGE_ALIAS;
+};
 
 struct tt_message_publish {
     struct tt_publish_request *request; /* lent to the owner by PUBLISH, given back by PUBLISHED */
-} TT_MESSAGE_ALIAS;
+};
 
 struct tt_message_segment {
     uint32_t partition;
@@ -63,7 +68,7 @@ struct tt_message_segment {
     uint64_t first_offset;
     uint64_t base_place;
     uint64_t end_place;
-} TT_MESSAGE_ALIAS;
+};
 
 struct tt_message_admit {
     uint64_t key;  /* what is counted: a keyed hash of the address, 0: all clients */
@@ -71,24 +76,24 @@ struct tt_message_admit {
     uint32_t generation;
     uint32_t limit;
     bool admitted; /* in ADMITTED */
-} TT_MESSAGE_ALIAS;
+};
 
 struct tt_message_cut {
     struct tt_peer peer;
     char label[24]; /* client's own name, empty: every stream of the address */
-} TT_MESSAGE_ALIAS;
+};
 
 struct tt_message_drain {
     uint32_t drain_ms;
-} TT_MESSAGE_ALIAS;
+};
 
 struct tt_message_reload {
     const struct tt_cors *cors; /* lives until the process ends */
-} TT_MESSAGE_ALIAS;
+};
 
 struct tt_message_started {
     int32_t status; /* enum tt_status */
-} TT_MESSAGE_ALIAS;
+};
 
 /* The body of a struct tt_message (56 bytes) as one of the above. */
 #define TT_MESSAGE_BODY(message, type) ((struct type *)(void *)(message)->body)

@@ -22,10 +22,6 @@ uint32_t tt_peers_control(const struct tt_peers *p); /* the control thread's num
 
 /* Makes the thread reachable; before the first wake can be needed. Thread: `self`. */
 void tt_peers_join(struct tt_peers *p, uint32_t self, struct tt_io *io);
-/* After this returns nobody uses the thread's io any more. Thread: `self`. Waits for a wake that is
- * under way in another thread (bounded by that call). */
-void tt_peers_leave(struct tt_peers *p, uint32_t self);
-
 /* Copies the message into the box from `self` to `to`; from is filled in. Posting to oneself works.
  */
 void tt_peers_post(struct tt_peers *p, uint32_t self, uint32_t to,

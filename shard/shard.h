@@ -7,6 +7,7 @@
 #ifndef TT_SHARD_SHARD_H
 #define TT_SHARD_SHARD_H
 
+#include "proto/base/hash.h"
 #include "proto/base/list.h"
 #include "proto/event/event.h"
 #include "proto/event/position.h"
@@ -18,6 +19,7 @@
 struct tt_shard;
 struct tt_log;
 struct tt_tail;
+struct tt_tail_readers;
 struct tt_diag;
 
 /* A partition, known to every shard. Immutable after start, but for what log and tail publish. */
@@ -32,12 +34,13 @@ struct tt_partition {
 /* Everything all shards share; built before the threads start, immutable until they have ended. */
 struct tt_world {
     struct tt_peers *peers;
-    struct tt_shard **shards; /* for their metrics; shards[i] is thread i */
+    struct tt_tail_readers *readers; /* places, turns and parked flags of all shards */
+    struct tt_shard **shards;        /* for their metrics; shards[i] is thread i */
     uint32_t shards_count;
     struct tt_history history;
     struct tt_partition *partitions;
     uint32_t partitions_count;
-    uint8_t hash_key[16]; /* of channel hashes; stored with the log */
+    struct tt_hash_key hash_key; /* of channel hashes; stored with the log */
 };
 
 struct tt_shard_options {
@@ -122,6 +125,9 @@ struct tt_publish_waiter {
 };
 void tt_shard_publish_wait(struct tt_shard *shard, struct tt_publish_waiter *waiter);
 void tt_shard_publish_wait_cancel(struct tt_publish_waiter *waiter);
+
+/* Fills the scratch vectors `heads` and `oldest` of all partitions as they are now. */
+void tt_shard_resume_bounds(struct tt_shard *shard);
 
 /* POST /demo/cut: breaks the streams of this peer (any shard), all or those with this label. */
 void tt_shard_cut(struct tt_shard *shard, const struct tt_peer *peer, struct tt_bytes label);

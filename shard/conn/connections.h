@@ -35,8 +35,9 @@ struct tt_connections_options {
 
 /* Called by the engine: */
 struct tt_connections_hooks {
-    void *context;
+    void *context; /* of gone and log */
     tt_request_handler *handler;
+    void *handler_context;
     /* A connection is gone: counts and hand-over credits. */
     void (*gone)(void *context, const struct tt_peer *peer, enum tt_close_reason reason);
     /* A line for the log (rate-limited by the receiver); may be null. */
@@ -65,6 +66,8 @@ size_t tt_connections_bytes(const struct tt_connections *c);
 /* From now on: connections that are idle between requests close, answers carry Connection: close.
  */
 void tt_connections_drain(struct tt_connections *c);
+/* Ends every connection at once, as tt_exchange_abort() does; the count goes to 0 as they close. */
+void tt_connections_end(struct tt_connections *c);
 /* Ends the exchange's connection at once (unsent bytes are dropped). closed() comes later, never
  * inside this call. */
 void tt_exchange_abort(struct tt_exchange *x, enum tt_close_reason reason);
