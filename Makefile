@@ -218,7 +218,7 @@ check-layers: $(LIB)
 check-tidy: $(TIDY)
 
 # Slow, so only what changed is looked at again: the file, a header it includes, or the rules.
-build/tidy/%.ok: %.c .clang-tidy | build/gen/web_assets.h
+build/tidy/%.ok: %.c .clang-tidy tests/.clang-tidy | build/gen/web_assets.h
 	@mkdir -p $(@D)
 	@$(CC) $(CPPFLAGS_ALL) -std=gnu17 -MM -MP -MT $@ -MF $(@:.ok=.d) $<
 	@$(CLANG_TIDY) --quiet $< -- $(CPPFLAGS_ALL) -std=gnu17 -DTT_SLOW_ASSERTIONS >$(@:.ok=.log) 2>&1 || \

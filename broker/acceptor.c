@@ -146,6 +146,7 @@ static uint32_t fewest(struct tt_acceptor *a, uint64_t *total)
 {
     uint32_t best = TT_SHARDS_MAX, count = a->world->shards_count;
     uint64_t least = UINT64_MAX;
+    TT_ASSERT(count > 0);
     *total = 0;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t shard = (a->next_shard + i) % count;

@@ -311,12 +311,7 @@ static enum tt_status read_envelope(struct tt_json_reader *r, uint8_t *text, siz
                                     int64_t taken_us, struct tt_event *event,
                                     struct tt_envelope_error *error)
 {
-    struct parse p;
-    p.text = text;
-    p.start = text;
-    p.event = event;
-    p.error = error;
-    memset(p.names, 0, sizeof p.names);
+    struct parse p = {.text = text, .start = text, .event = event, .error = error};
     *event = (struct tt_event){
         .type = TT_BYTES_LITERAL("message"),
         .payload = TT_BYTES_LITERAL("null"),

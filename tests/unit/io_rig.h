@@ -213,8 +213,7 @@ struct pair {
     int peer;
 };
 
-static inline struct pair rig_pair_with(struct rig *r, const struct listening *l,
-                                        int receive_bytes)
+static inline struct pair rig_pair_with(struct rig *r, const struct listening *l, int receive_bytes)
 {
     struct pair p = {.peer = peer_connect_with(&l->address, receive_bytes)};
     struct tt_done done = rig_wait(r, l->token);
