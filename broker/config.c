@@ -7,6 +7,7 @@
 
 #include "broker/param.h"
 #include "proto/base/assert.h"
+#include "shard/http/cors.h"
 
 /* Later ones are stronger. */
 enum source { SOURCE_FALLBACK, SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_ARGUMENTS };
@@ -282,13 +283,13 @@ static int take_pair(void *context, const char *section, const char *key, const 
         return 1;
     }
     snprintf(option, sizeof(option), "%.30s%s%.30s", section, section[0] != '\0' ? "-" : "", key);
-    const struct tt_param *elsewhere = find(option);
-    if (elsewhere == NULL || elsewhere->how >= TT_PARAM_NO_FILE)
-        fail_unknown(f->l, where, option);
+    const struct tt_param *whole = find(option), *bare = find(key);
+    if (whole != NULL && whole->how < TT_PARAM_NO_FILE)
+        fail(f->l, where, "this key stands in a section: log-sync-ms is sync-ms in [log]");
+    else if (bare != NULL && bare->how < TT_PARAM_NO_FILE)
+        fail(f->l, where, "this key has no section; it stands before the first one");
     else
-        fail(f->l, where,
-             elsewhere->section[0] == '\0' ? "this key stands before the first section"
-                                           : "this key stands in a section of its own");
+        fail_unknown(f->l, where, option);
     return 1;
 }
 
@@ -378,6 +379,14 @@ static void check_together(struct loading *l, const struct tt_config *c)
         fail(l, "--max-body-bytes", "is smaller than --max-event-bytes");
     if (c->log_segment_bytes < event_chunks * TT_CHUNK_BYTES)
         fail(l, "--log-segment-bytes", "is too small for --max-event-bytes");
+    for (uint32_t i = 0; i < c->allow_origin.count; i++) {
+        char where[400];
+        struct tt_writer why = tt_writer(what, sizeof(what) - 1);
+        if (tt_cors_check(tt_bytes_text(c->allow_origin.items[i]), &why) == TT_OK) continue;
+        what[why.size] = '\0';
+        snprintf(where, sizeof(where), "--allow-origin=%s", c->allow_origin.items[i]);
+        fail(l, where, what);
+    }
     size_t prefix = strlen(c->http_prefix);
     if (prefix != 0 &&
         (c->http_prefix[0] != '/' || c->http_prefix[prefix - 1] == '/' ||

@@ -345,7 +345,9 @@ static void take_message(struct tt_control *c, const struct tt_message *message)
         }
         break;
     case TT_MESSAGE_STOPPED:
-        if (++c->stopped == c->world->shards_count) c->phase = TT_CONTROL_STOPPED;
+        if (++c->stopped < c->world->shards_count) break;
+        post_to_all(c, &(struct tt_message){.kind = TT_MESSAGE_EXIT});
+        c->phase = TT_CONTROL_STOPPED;
         break;
     case TT_MESSAGE_HANDOFF:
     case TT_MESSAGE_PUBLISH:
@@ -355,10 +357,12 @@ static void take_message(struct tt_control *c, const struct tt_message *message)
     case TT_MESSAGE_ADMIT:
     case TT_MESSAGE_ADMITTED:
     case TT_MESSAGE_RELEASE:
+    case TT_MESSAGE_RELEASED:
     case TT_MESSAGE_CUT:
     case TT_MESSAGE_CUT_TAKEN:
     case TT_MESSAGE_DRAIN:
     case TT_MESSAGE_STOP:
+    case TT_MESSAGE_EXIT:
     case TT_MESSAGE_RELOAD: TT_UNREACHABLE(); /* none of these goes to the control thread */
     }
 }

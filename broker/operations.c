@@ -80,10 +80,9 @@ static struct tt_exchange *metrics(void *context, const struct tt_request *reque
 
 /* ---- life ---- */
 
-/* The engine gives all its hooks the context of its handler, which is the table of routes. */
 static void gone(void *context, const struct tt_peer *peer, enum tt_close_reason reason)
 {
-    struct tt_operations *o = TT_CONTAINER_OF(context, struct tt_operations, routes);
+    struct tt_operations *o = context;
     tt_diag_write(o->diag, TT_DIAG_DEBUG, peer, "operations_closed", "%s",
                   tt_close_reason_text(reason));
 }
@@ -91,7 +90,7 @@ static void gone(void *context, const struct tt_peer *peer, enum tt_close_reason
 static void log_line(void *context, const struct tt_peer *peer, const char *code,
                      const char *message)
 {
-    struct tt_operations *o = TT_CONTAINER_OF(context, struct tt_operations, routes);
+    struct tt_operations *o = context;
     tt_diag_write(o->diag, TT_DIAG_INFO, peer, code, "operations: %s", message);
 }
 
@@ -109,8 +108,11 @@ static enum tt_status serve(struct tt_operations *o, struct tt_timers *timers)
         .prefix = "",
         .cors = NULL,
     };
-    const struct tt_connections_hooks hooks = {
-        .context = &o->routes, .handler = tt_routes_handle, .gone = gone, .log = log_line};
+    const struct tt_connections_hooks hooks = {.context = o,
+                                               .handler = tt_routes_handle,
+                                               .handler_context = &o->routes,
+                                               .gone = gone,
+                                               .log = log_line};
     return tt_connections_create(&o->connections, o->io, timers, &options, &hooks);
 }
 
