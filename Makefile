@@ -48,7 +48,8 @@ WARNINGS := -Wall -Wextra -Wconversion -Wswitch-enum -Wvla -Wstrict-prototypes -
 WARNINGS_PRODUCT := -Wmissing-prototypes
 
 CPPFLAGS_ALL := -I. -Ibuild -D_GNU_SOURCE $(CPPFLAGS)
-CFLAGS_ALL   := -std=gnu17 $(WARNINGS) -fno-omit-frame-pointer -pthread $(FLAGS_$(VARIANT)) $(CFLAGS)
+# Messages, records and addresses are read in place, out of arrays of bytes: no strict aliasing.
+CFLAGS_ALL   := -std=gnu17 $(WARNINGS) -fno-strict-aliasing -fno-omit-frame-pointer -pthread $(FLAGS_$(VARIANT)) $(CFLAGS)
 LDFLAGS_ALL  := -pthread $(filter -fsanitize=%,$(FLAGS_$(VARIANT))) -Wl,-z,relro,-z,now \
                 -Wl,--as-needed $(LDFLAGS)
 LIBS         := -luring -linih -ljansson -lm $(LDLIBS)
