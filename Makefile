@@ -84,7 +84,7 @@ BENCHES  := $(patsubst bench/%.c,$(B)/bench_%,$(BENCH_SRC))
 # ---- programs -------------------------------------------------------------------------------------
 
 .PHONY: all lib unit-programs tsan-programs bench-programs FORCE
-all: $(LIB) $(PROGRAMS)
+all: $(LIB) $(BROKER_LIB) $(TTLOAD_LIB) $(PROGRAMS)
 lib: $(LIB)
 unit-programs: $(UNIT)
 tsan-programs: $(TSAN)
@@ -234,7 +234,7 @@ OPS_LISTEN ?= 127.0.0.1:9090
 .PHONY: run install uninstall
 run:
 	@tools/setup build
-	@$(MAKE) --no-print-directory -s -j$(JOBS) VARIANT=$(VARIANT) all
+	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=$(VARIANT) all
 	@tools/run-demo $(B) '$(LISTEN)' '$(OPS_LISTEN)' $(ARGS)
 
 BINDIR := $(DESTDIR)$(PREFIX)/bin
