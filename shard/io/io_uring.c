@@ -350,7 +350,8 @@ enum tt_status tt_io_uring_create(struct tt_io **io, const struct tt_io_options 
     memset(u, 0, sizeof *u);
     u->base.ops = &uring_ops;
     u->ring.ring_fd = -1;
-    u->wake_fd = -1;
+    u->wake_fd = u->reserve = -1;
+    u->pending_free = u->adopt_first = u->adopt_last = URING_NONE;
     atomic_init(&u->wake_pending, 0);
     const char *step = "the ring";
     uint32_t sockets = options->sockets_max < descriptors ? options->sockets_max : descriptors;

@@ -270,9 +270,7 @@ bool tt_uring_accept_done(struct tt_io_uring *u, const struct io_uring_cqe *cqe,
 enum tt_status tt_uring_accept_init(struct tt_io_uring *u, uint32_t descriptors)
 {
     u->pending = calloc(descriptors, sizeof *u->pending);
-    u->pending_free = u->adopt_first = u->adopt_last = URING_NONE;
     u->pending_max = descriptors;
-    u->reserve = -1;
     if (u->pending == NULL) return TT_ENOMEM;
     return TT_OK;
 }
