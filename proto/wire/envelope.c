@@ -3,6 +3,7 @@
 #include "proto/base/assert.h"
 #include "proto/base/limits.h"
 #include "proto/event/channel.h"
+#include "proto/wire/excerpt.h"
 
 /* The members that an envelope may have, and how their names are written. */
 enum member { CHANNEL, TYPE, PAYLOAD, TIMESTAMP, CONFLATE, OP, HEADERS, ENCODING, MEMBERS };
@@ -31,20 +32,6 @@ struct parse {
 
 /* ---- errors ---- */
 
-#define VALUE_SHOWN_BYTES 60u
-
-/* The value as it was sent, cut at a character when it is long. */
-static void write_value(struct tt_writer *w, struct tt_bytes value)
-{
-    size_t bytes = value.size;
-    if (bytes > VALUE_SHOWN_BYTES) {
-        bytes = VALUE_SHOWN_BYTES;
-        while (bytes != 0 && (value.data[bytes] & 0xC0) == 0x80) bytes--;
-    }
-    tt_write(w, value.data, bytes);
-    if (bytes != value.size) tt_write_text(w, "...");
-}
-
 static struct tt_writer begin_error(struct tt_envelope_error *error, const char *code,
                                     const char *field)
 {
@@ -67,7 +54,7 @@ static enum tt_status bad_value(struct parse *p, enum member member, const char 
     struct tt_writer w = begin_error(p->error, code, p->names[member]);
     tt_write_text(&w, p->names[member]);
     tt_write_char(&w, ' ');
-    write_value(&w, p->values[member].text);
+    tt_write_excerpt(&w, p->values[member].text);
     tt_write_text(&w, ": ");
     tt_write_text(&w, allowed);
     return end_error(p->error, &w);
@@ -123,7 +110,7 @@ static enum tt_status set_channel_or_type(struct parse *p, enum member member)
     struct tt_bytes *out = member == CHANNEL ? &p->event->channel : &p->event->type;
     if (decode_in_place(p, member, out) != TT_OK)
         return bad_text(p, member, "holds half of a surrogate pair");
-    char why[160];
+    char why[256];
     struct tt_writer reason = tt_writer(why, sizeof why);
     enum tt_status status =
         member == CHANNEL ? tt_channel_check(*out, &reason) : tt_type_check(*out, &reason);
@@ -132,7 +119,7 @@ static enum tt_status set_channel_or_type(struct parse *p, enum member member)
     struct tt_writer w = begin_error(p->error, reserved ? "reserved_type" : "invalid_field", name);
     tt_write_text(&w, name);
     tt_write_text(&w, " \"");
-    write_value(&w, *out);
+    tt_write_excerpt(&w, *out);
     tt_write_text(&w, "\": ");
     if (reserved) {
         tt_write_text(&w, "is reserved for control events, choose another name");
@@ -325,7 +312,7 @@ static enum tt_status read_envelope(struct tt_json_reader *r, uint8_t *text, siz
         if (tt_json_value(r, &value) != TT_OK) return bad_json(r, error);
         struct tt_writer w = begin_error(error, "invalid_envelope", NULL);
         tt_write_text(&w, "an envelope must be a JSON object, not ");
-        write_value(&w, value.text);
+        tt_write_excerpt(&w, value.text);
         return end_error(error, &w);
     }
     enum tt_status status = tt_json_begin(r, '{');

@@ -11,7 +11,7 @@
 #include "proto/event/event.h"
 #include "proto/wire/json.h"
 
-#define TT_ENVELOPE_MESSAGE_MAX 320u
+#define TT_ENVELOPE_MESSAGE_MAX 512u
 
 struct tt_envelope_error {
     unsigned status;                       /* 400, or 413 for an event over its limit */

@@ -1,6 +1,7 @@
 #include "proto/wire/subscribe.h"
 
 #include "proto/base/assert.h"
+#include "proto/wire/excerpt.h"
 #include "proto/wire/json.h"
 #include "proto/wire/percent.h"
 
@@ -45,8 +46,6 @@ struct parse {
 
 /* ---- errors ---- */
 
-#define VALUE_SHOWN_BYTES 60u
-
 /* `<name> "<value>": <clause>` */
 static enum tt_status fail(struct parse *p, const char *code, const char *name,
                            struct tt_bytes value, struct tt_bytes clause, const char *allowed)
@@ -55,13 +54,8 @@ static enum tt_status fail(struct parse *p, const char *code, const char *name,
     p->error->code = code;
     tt_write_text(&w, name);
     tt_write_text(&w, " \"");
-    size_t bytes = value.size;
-    if (bytes > VALUE_SHOWN_BYTES) {
-        bytes = VALUE_SHOWN_BYTES;
-        while (bytes != 0 && (value.data[bytes] & 0xC0) == 0x80) bytes--;
-    }
-    tt_write(&w, value.data, bytes);
-    tt_write_text(&w, bytes == value.size ? "\": " : "...\": ");
+    tt_write_excerpt(&w, value);
+    tt_write_text(&w, "\": ");
     tt_write_bytes(&w, clause);
     if (allowed != NULL) {
         tt_write_text(&w, "; allowed: ");
@@ -122,7 +116,7 @@ static enum tt_status add_channel(struct parse *p, const struct parameter *param
         tt_write_text(&w, " that a subscription may have");
         return fail(p, "too_many_channels", parameter->name, text, tt_writer_bytes(&w), NULL);
     }
-    char why[160];
+    char why[256];
     struct tt_writer w = tt_writer(why, sizeof why);
     if (tt_pattern_parse(text, &s->patterns[s->patterns_count], &w) != TT_OK)
         return fail(p, "invalid_parameter", parameter->name, text, tt_writer_bytes(&w), NULL);
@@ -134,7 +128,7 @@ static enum tt_status add_type(struct parse *p, const struct parameter *paramete
                                struct tt_bytes text)
 {
     struct tt_subscribe *s = p->subscribe;
-    char why[160];
+    char why[256];
     struct tt_writer w = tt_writer(why, sizeof why);
     if (tt_type_check(text, &w) != TT_OK)
         return fail(p, "invalid_parameter", parameter->name, text, tt_writer_bytes(&w), NULL);
