@@ -119,9 +119,11 @@ static enum tt_status read_string(struct tt_json_reader *r, struct tt_json_value
         } else if (c < ' ') {
             return fail(r, r->at_, "a control character in a string must be escaped");
         } else {
-            unsigned bytes = utf8_sequence(r->at_, r->end_);
-            if (bytes == 0) return fail(r, r->at_, "bytes that are not UTF-8");
-            r->at_ += bytes;
+            do { /* text that is not ASCII comes in runs */
+                unsigned bytes = utf8_sequence(r->at_, r->end_);
+                if (bytes == 0) return fail(r, r->at_, "bytes that are not UTF-8");
+                r->at_ += bytes;
+            } while (r->at_ != r->end_ && *r->at_ >= 0x80);
         }
     }
     r->at_++;
