@@ -2,7 +2,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "proto/base/assert.h"
 #include "proto/base/limits.h"
@@ -63,18 +62,44 @@ const char *tt_answer_code(unsigned status)
 
 /* ---- heads ---- */
 
-/* RFC 9110 section 5.6.7, made once a second. */
-static const char *date(struct tt_connections *engine)
+static bool is_leap(int64_t year)
+{
+    return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+}
+
+/* IMF-fixdate of RFC 9110 section 5.6.7. now_s: unix time. */
+static void write_date(struct tt_writer *w, int64_t now_s)
+{
+    static const char *const weekdays[] = {"Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"};
+    static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    static const uint8_t lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    int64_t day = now_s < 0 ? 0 : now_s / 86400;
+    int64_t second = now_s < 0 ? 0 : now_s % 86400;
+    const char *weekday = weekdays[day % 7];
+    int64_t year = 1970;
+    unsigned month = 0;
+
+    for (; day >= 365 + is_leap(year); year++) day -= 365 + is_leap(year);
+    for (; day >= lengths[month] + (month == 1 && is_leap(year)); month++) {
+        day -= lengths[month] + (month == 1 && is_leap(year));
+    }
+    tt_write_format(w, "%s, %02d %s %04d %02d:%02d:%02d GMT", weekday, (int)day + 1, months[month],
+                    (int)year, (int)(second / 3600), (int)(second / 60 % 60), (int)(second % 60));
+}
+
+/* Made once a second. */
+static struct tt_bytes date(struct tt_connections *engine)
 {
     int64_t now_s = tt_io_wall_us(engine->io) / 1000000;
-    struct tm tm;
-    time_t seconds = (time_t)now_s;
 
-    if (now_s != engine->date_s && gmtime_r(&seconds, &tm) != NULL) {
-        (void)strftime(engine->date, sizeof(engine->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    if (now_s != engine->date_s) {
+        struct tt_writer w = tt_writer(engine->date, sizeof(engine->date));
+        write_date(&w, now_s);
+        engine->date_bytes = w.size;
         engine->date_s = now_s;
     }
-    return engine->date;
+    return tt_bytes(engine->date, engine->date_bytes);
 }
 
 static bool without_body(unsigned status)
@@ -146,7 +171,7 @@ static bool encode_head(struct tt_connection *c, const struct tt_response *respo
     tt_write_char(&w, ' ');
     tt_write_text(&w, reason_of(response->status));
     tt_write_text(&w, "\r\nDate: ");
-    tt_write_text(&w, date(c->engine));
+    tt_write_bytes(&w, date(c->engine));
     tt_write_text(&w, "\r\n");
     if (response->content_type != NULL) {
         tt_write_text(&w, "Content-Type: ");

@@ -118,6 +118,7 @@ struct tt_connections {
     size_t work_bytes;
     int64_t date_s; /* the second that `date` is of */
     char date[32];
+    size_t date_bytes;
     struct tt_http1_head head; /* of the request that is being parsed; valid within one call */
     uint8_t *path;             /* its decoded path: head_bytes_max bytes */
 };

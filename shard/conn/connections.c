@@ -205,7 +205,8 @@ void tt_connection_close_later(struct tt_connection *c, enum tt_close_reason rea
     if (c->state == TT_CONNECTION_CLOSING) return;
     tt_connection_note(c, reason);
     c->close_now = true;
-    tt_connection_link(c);
+    /* A socket that is only being taken over is closed as soon as it is there. */
+    if (c->state != TT_CONNECTION_ADOPTING) tt_connection_link(c);
 }
 
 void tt_connection_close(struct tt_connection *c, enum tt_close_reason reason, bool reset)
@@ -261,6 +262,15 @@ void tt_connections_drain(struct tt_connections *engine)
     }
 }
 
+void tt_connections_end(struct tt_connections *engine)
+{
+    engine->draining = true;
+    for (uint32_t slot = tt_pool_next(&engine->pool, 0); slot != TT_SLOT_NONE;
+         slot = tt_pool_next(&engine->pool, slot + 1)) {
+        tt_connection_close_later(tt_pool_at(&engine->pool, slot), TT_CLOSE_DRAIN);
+    }
+}
+
 /* ---- coming ---- */
 
 static struct tt_peer peer_of(const struct tt_address *address)
@@ -301,6 +311,10 @@ static void adopted(struct tt_connection *c, const struct tt_done *done)
     }
     c->socket = (tt_socket)done->result;
     c->state = TT_CONNECTION_HEAD;
+    if (c->close_now) {
+        tt_connection_link(c);
+        return;
+    }
     tt_connection_wait(c, TT_WAIT_FIRST);
     tt_plain_receive(c);
 }

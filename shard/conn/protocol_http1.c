@@ -83,7 +83,7 @@ static struct tt_exchange *call_handler(struct tt_connection *c, struct tt_reque
                                   engine->options.prefix);
         }
     }
-    return engine->hooks.handler(engine->hooks.context, request);
+    return engine->hooks.handler(engine->hooks.handler_context, request);
 }
 
 static void give_end(struct tt_connection *c)

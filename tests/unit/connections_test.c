@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "shard/conn/connections.h"
@@ -254,7 +255,7 @@ static void start_with(enum tt_io_kind kind, const struct tt_connections_options
     char why[200];
     struct tt_io_options io = {kind, 200, 1024, 64, 8};
     struct tt_listen_options listen = {.backlog = 50, .no_delay = true, .send_buffer_bytes = 65536};
-    struct tt_connections_hooks hooks = {&routes, tt_routes_handle, on_gone, on_log};
+    struct tt_connections_hooks hooks = {NULL, tt_routes_handle, &routes, on_gone, on_log};
     tt_socket listener;
 
     if (tt_io_create(&t.io, &io, why, sizeof(why)) != TT_OK) cr_skip_test("%s", why);
@@ -434,6 +435,13 @@ BOTH(an_answer_has_its_head_and_the_connection_goes_on, .fini = stop)
     say(c, GET("/hello"));
     expect(c, "hello\n");
     expect_starts(c, "HTTP/1.1 200 OK\r\nDate: ");
+    /* The date is today's, as the C library would write it. */
+    char today[32];
+    time_t seconds = (time_t)(tt_io_wall_us(t.io) / 1000000);
+    struct tm tm;
+    cr_assert_not_null(gmtime_r(&seconds, &tm));
+    (void)strftime(today, sizeof(today), "%a, %d %b %Y %H:", &tm);
+    cr_assert_eq(strncmp(c->text + strlen("HTTP/1.1 200 OK\r\nDate: "), today, strlen(today)), 0);
     expect(c, " GMT\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nhello\n");
     forget(c);
     say(c, LAST("/below/any/thing"));
@@ -915,6 +923,33 @@ BOTH(draining_ends_idle_connections_and_finishes_the_others, .fini = stop)
     hang_up(idle);
     hang_up(busy);
     wait_gone(2);
+}
+
+BOTH(ending_ends_all_at_once, .fini = stop)
+{
+    start(kind);
+    struct client *idle = dial();
+    struct client *live = dial();
+
+    say(idle, GET("/hello"));
+    expect(idle, "hello\n");
+    say(live, GET("/stream"));
+    stream_start();
+    expect(live, "text/event-stream");
+    /* This one may still be on its way. */
+    struct client *late = dial();
+    tt_connections_end(t.engine);
+    wait_gone(2);
+    cr_assert_eq(t.closed_reason, TT_CLOSE_DRAIN);
+    tt_connections_end(t.engine);
+    for (unsigned i = 0; tt_connections_count(t.engine) != 0; i++) {
+        if (i == PUMPS_MAX) TOO_LONG();
+        pump(5);
+        tt_connections_end(t.engine);
+    }
+    hang_up(idle);
+    hang_up(live);
+    hang_up(late);
 }
 
 BOTH(connections_over_the_bound_get_503, .fini = stop)
