@@ -51,7 +51,10 @@ static void look_at_origin(struct tt_connection *c, const struct tt_http1_head *
         c->foreign = !tt_cors_same_host(origin, head->host);
         return;
     }
-    c->work->origin = strndup((const char *)origin.data, origin.size);
+    c->work->origin = malloc(origin.size + 1);
+    if (c->work->origin == NULL) return;
+    memcpy(c->work->origin, origin.data, origin.size);
+    c->work->origin[origin.size] = 0;
 }
 
 bool tt_request_origin_allowed(const struct tt_request *request)
