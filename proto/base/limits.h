@@ -17,6 +17,14 @@
 #define TT_CURSOR_BYTES_MAX 2048u /* fits a request line; a subscription beyond it: 400 */
 #define TT_SHARDS_MAX       256u  /* mailboxes grow with its square */
 
+/* HTTP/1 */
+#define TT_LINGER_MS                  3000u /* for a peer that still sends; over it: closed */
+#define TT_DROPPED_BODY_BYTES_MAX     (256u << 10) /* of a refused request's body; over it: closed */
+#define TT_CHUNK_EXTENSIONS_BYTES_MAX 4096u        /* of one body; over it: 400 */
+#define TT_TRAILERS_BYTES_MAX         8192u        /* of one body; over it: 431 */
+#define TT_ORIGIN_BYTES_MAX           300u /* scheme, host name, port; a longer Origin is not allowed */
+#define TT_ERROR_MESSAGE_BYTES_MAX    512u /* of one error's message; a longer one is cut */
+
 #define TT_CHUNK_BYTES (1u << 20) /* a window of the tail on its segment file */
 #define TT_WRITE_BYTES_MAX                                                                         \
     (256u << 10) /* one write to a segment; bounds the latency of group commit */

@@ -7,9 +7,8 @@
 #include "proto/base/limits.h"
 #include "shard/conn/protocol_http1.h"
 
-#define HEAD_BYTES_MIN    640u /* status line and the fields of our own, without the caller's */
-#define MESSAGE_BYTES_MAX 512u
-#define ERROR_BYTES_MAX   (MESSAGE_BYTES_MAX * 6 + 128) /* each byte may become a \u00xx */
+#define HEAD_BYTES_MIN  640u /* status line and the fields of our own, without the caller's */
+#define ERROR_BYTES_MAX (TT_ERROR_MESSAGE_BYTES_MAX * 6 + 128) /* each byte may become a \u00xx */
 
 static const struct {
     unsigned status;
@@ -297,14 +296,14 @@ static const struct tt_header *retry_after(struct retry_after *memory, unsigned 
 
 /* Formats an error's message, says it to the log, and gives it (cut where it is too long). */
 static struct tt_bytes make_message(struct tt_connection *c, const char *code,
-                                    char text[MESSAGE_BYTES_MAX], const char *format,
+                                    char text[TT_ERROR_MESSAGE_BYTES_MAX], const char *format,
                                     va_list arguments)
 {
     struct tt_connections *engine = c->engine;
-    int size = vsnprintf(text, MESSAGE_BYTES_MAX, format, arguments);
+    int size = vsnprintf(text, TT_ERROR_MESSAGE_BYTES_MAX, format, arguments);
 
     if (size < 0) size = 0;
-    if (size >= (int)MESSAGE_BYTES_MAX) size = (int)MESSAGE_BYTES_MAX - 1;
+    if (size >= (int)TT_ERROR_MESSAGE_BYTES_MAX) size = (int)TT_ERROR_MESSAGE_BYTES_MAX - 1;
     if (engine->hooks.log != NULL) engine->hooks.log(engine->hooks.context, &c->peer, code, text);
     return tt_bytes(text, (size_t)size);
 }
@@ -319,7 +318,7 @@ void tt_exchange_answer(struct tt_exchange *x, const struct tt_response *respons
 void tt_exchange_fail(struct tt_exchange *x, unsigned status, const char *code,
                       unsigned retry_after_s, const char *format, ...)
 {
-    char text[MESSAGE_BYTES_MAX];
+    char text[TT_ERROR_MESSAGE_BYTES_MAX];
     struct retry_after retry;
     va_list arguments;
 
@@ -348,7 +347,7 @@ struct tt_exchange *tt_reply_error(const struct tt_request *request, unsigned st
                                    const char *code, unsigned retry_after_s, const char *format,
                                    ...)
 {
-    char text[MESSAGE_BYTES_MAX];
+    char text[TT_ERROR_MESSAGE_BYTES_MAX];
     struct retry_after retry;
     va_list arguments;
     struct tt_connection *c = request->connection;
@@ -364,7 +363,7 @@ struct tt_exchange *tt_reply_error_with(const struct tt_request *request, unsign
                                         const char *code, const struct tt_header *header,
                                         const char *format, ...)
 {
-    char text[MESSAGE_BYTES_MAX];
+    char text[TT_ERROR_MESSAGE_BYTES_MAX];
     va_list arguments;
     struct tt_connection *c = request->connection;
 
@@ -378,7 +377,7 @@ struct tt_exchange *tt_reply_error_with(const struct tt_request *request, unsign
 void tt_answer_error(struct tt_connection *c, unsigned status, enum tt_close_reason reason,
                      const char *format, ...)
 {
-    char text[MESSAGE_BYTES_MAX];
+    char text[TT_ERROR_MESSAGE_BYTES_MAX];
     va_list arguments;
     const char *code = tt_answer_code(status);
 

@@ -4,12 +4,12 @@
 #include <string.h>
 
 #include "proto/base/assert.h"
+#include "proto/base/limits.h"
 #include "shard/conn/connection.h"
 #include "shard/conn/protocol_http1.h"
 #include "shard/conn/transport_plain.h"
 
 #define SLAB_CONNECTIONS 256u
-#define LINGER_MS        3000u /* for a peer that goes on sending while it gets its last answer */
 #define BUFFER_BYTES_MIN 512u
 
 #define FULL_BODY                                                                                  \
@@ -141,7 +141,7 @@ static uint32_t wait_ms(const struct tt_connections *engine, enum tt_connection_
     case TT_WAIT_NEXT: return engine->options.keepalive_ms;
     case TT_WAIT_BODY: return engine->options.body_timeout_ms;
     case TT_WAIT_STALL: return engine->options.stall_ms;
-    case TT_WAIT_LINGER: return LINGER_MS;
+    case TT_WAIT_LINGER: return TT_LINGER_MS;
     case TT_WAIT_NOTHING: break;
     }
     return 0;

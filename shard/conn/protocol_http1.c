@@ -4,18 +4,14 @@
 #include <string.h>
 
 #include "proto/base/assert.h"
+#include "proto/base/limits.h"
 #include "shard/conn/answer.h"
 #include "shard/conn/transport_plain.h"
 #include "shard/http/cors.h"
 
-/* Of a body that nobody wants (its request was refused) so much is read to keep the connection;
- * beyond it the connection ends after the answer. */
-#define DROPPED_BYTES_MAX (256u << 10)
-#define ORIGIN_BYTES_MAX  300u /* a scheme, a host name (253 bytes) and a port */
-
 static const struct tt_http1_body_limits body_limits = {
-    .extension_bytes_max = 4096,
-    .trailer_bytes_max = 8192,
+    .extension_bytes_max = TT_CHUNK_EXTENSIONS_BYTES_MAX,
+    .trailer_bytes_max = TT_TRAILERS_BYTES_MAX,
 };
 
 /* ---- the head ---- */
@@ -47,7 +43,7 @@ static void look_at_origin(struct tt_connection *c, const struct tt_http1_head *
     free(c->work->origin);
     c->work->origin = NULL;
     if (origin.data == NULL) return;
-    if (origin.size > ORIGIN_BYTES_MAX || !tt_cors_allows(c->engine->options.cors, origin)) {
+    if (origin.size > TT_ORIGIN_BYTES_MAX || !tt_cors_allows(c->engine->options.cors, origin)) {
         c->foreign = !tt_cors_same_host(origin, head->host);
         return;
     }
@@ -224,7 +220,7 @@ static bool take_run(struct tt_connection *c, struct tt_bytes *input, struct tt_
     if (x == NULL || c->started || x->ops->body == NULL) {
         tt_http1_body_take(&work->body, input, run.size);
         if (x == NULL || c->started) work->dropped_bytes += run.size;
-        if (work->dropped_bytes <= DROPPED_BYTES_MAX) return true;
+        if (work->dropped_bytes <= TT_DROPPED_BODY_BYTES_MAX) return true;
         give_up_body(c);
         return false;
     }

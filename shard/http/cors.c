@@ -3,8 +3,7 @@
 #include <stdlib.h>
 
 #include "proto/base/assert.h"
-
-#define ENTRY_BYTES_MAX 300u
+#include "proto/base/limits.h"
 
 struct entry {
     struct tt_bytes scheme; /* with its "://" */
@@ -45,7 +44,7 @@ static bool split(struct tt_bytes origin, struct entry *entry)
 
 static const char *fault(struct tt_bytes text, struct entry *entry)
 {
-    if (text.size > ENTRY_BYTES_MAX) return "is longer than 300 bytes";
+    if (text.size > TT_ORIGIN_BYTES_MAX) return "is longer than 300 bytes";
     if (!split(text, entry)) return "does not begin with https:// or http://";
     if (entry->host.size > 2 && entry->host.data[0] == '*' && entry->host.data[1] == '.') {
         entry->wildcard = true;
