@@ -92,7 +92,6 @@ struct tt_connection {
     unsigned resume : 1;           /* it has asked for them again */
     unsigned unbounded : 1;        /* body_bytes_max does not apply */
     unsigned foreign : 1;          /* the Origin is not allowed to change anything */
-    unsigned served : 1;           /* at least one request was answered */
     /* the answer */
     unsigned started : 1;    /* its head was encoded */
     unsigned stream : 1;     /* without a length known from the start */

@@ -134,7 +134,6 @@ static void begin_request(struct tt_connection *c, const struct tt_http1_head *h
     c->held = c->resume = c->unbounded = false;
     c->started = c->stream = c->whole = false;
     c->last = !head->keep_alive || engine->draining;
-    c->served = true;
     work->content_length = request.content_length;
     work->dropped_bytes = 0;
     tt_http1_body_init(&work->body, head, &body_limits);
@@ -349,9 +348,7 @@ void tt_http1_resume(struct tt_connection *c)
     c->held = false;
     tt_connection_wait_again(c, TT_WAIT_BODY);
     process(c, TT_BYTES_NONE);
-    if (c->state == TT_CONNECTION_BODY && !c->held && c->ended) {
-        tt_connection_end(c, TT_CLOSE_PEER);
-    }
+    if (c->ended) tt_http1_peer_ended(c);
     tt_plain_receive(c);
 }
 
@@ -406,13 +403,14 @@ void tt_http1_answered(struct tt_connection *c)
     }
     c->state = TT_CONNECTION_HEAD;
     c->started = c->stream = c->whole = false;
+    if (c->work != NULL) {
+        free(c->work->origin);
+        c->work->origin = NULL;
+    }
     if (c->work != NULL && c->work->in.from != c->work->in.size) {
         process(c, TT_BYTES_NONE);
     }
-    if (c->state == TT_CONNECTION_HEAD && c->ended) {
-        tt_connection_end(c, TT_CLOSE_PEER);
-        return;
-    }
+    if (c->ended) tt_http1_peer_ended(c);
     if (c->state == TT_CONNECTION_HEAD && c->wait != TT_WAIT_HEAD) {
         tt_connection_free_work(c);
         tt_connection_wait(c, TT_WAIT_NEXT);

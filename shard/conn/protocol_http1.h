@@ -14,7 +14,7 @@
 
 /* Bytes came; borrowed for the call. */
 void tt_http1_received(struct tt_connection *c, struct tt_bytes bytes);
-/* The peer will send no more. */
+/* The peer will send no more; looked at again whenever what it sent before was consumed. */
 void tt_http1_peer_ended(struct tt_connection *c);
 /* Whether more input is of use now (to be read as a request, or to be dropped). */
 bool tt_http1_wants_input(const struct tt_connection *c);
