@@ -873,6 +873,46 @@ BOTH(a_large_answer_waits_for_a_client_that_reads_late, .fini = stop)
     hang_up(c);
 }
 
+BOTH(requests_sent_ahead_wait_outside_and_are_all_answered, .fini = stop)
+{
+    static const char one[] = GET("/hello");
+    size_t size = sizeof(one) - 1;
+    size_t sent = 0;
+    unsigned answers = 0;
+
+    start(kind);
+    struct client *c = dial();
+    say(c, GET("/deaf"));
+    for (unsigned full = 0; full < 200;) {
+        ssize_t n = send(c->fd, one + sent % size, size - sent % size, MSG_NOSIGNAL);
+        full = n < 0 ? full + 1 : 0;
+        if (n > 0) sent += (size_t)n;
+        pump(0);
+        /* Not more than a head's worth, and what the io had received when it was told to stop. */
+        cr_assert_leq(tt_connections_bytes(t.engine), 256u << 10);
+        cr_assert_lt(sent, 64u << 20, "somebody takes it all");
+    }
+    while (deaf.connection == NULL) pump(5);
+    struct tt_response response = {.status = 200};
+    tt_exchange_answer(&deaf, &response, TT_BYTES_LITERAL("first"));
+    for (unsigned i = 0; answers < sent / size; i++) {
+        cr_assert_lt(i, 200 * PUMPS_MAX);
+        pump(5);
+        drain_client(c);
+        cr_assert_not(c->ended);
+        answers += occurrences(c->text, "hello\n");
+        /* Keeps an answer that has come in part. */
+        char *last = strrchr(c->text, '\n');
+        bool whole = last != NULL && last[1] == 0 && strstr(c->text, "hello\n") != NULL;
+        if (whole && strcmp(c->text + c->size - 6, "hello\n") == 0)
+            forget(c);
+        else
+            answers -= occurrences(c->text, "hello\n");
+    }
+    hang_up(c);
+    wait_gone(1);
+}
+
 BOTH(a_client_that_takes_nothing_is_closed, .fini = stop)
 {
     struct tt_connections_options options = defaults();
