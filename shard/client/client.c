@@ -1,0 +1,295 @@
+#include "shard/client/client.h"
+
+#include <stdlib.h>
+
+#include "proto/base/assert.h"
+#include "shard/admission.h"
+#include "shard/client/sse.h"
+#include "shard/replay/catchup.h"
+#include "shard/shard_internal.h"
+
+static tt_metric *state_gauge(struct tt_shard *shard, enum tt_client_state state)
+{
+    switch (state) {
+    case TT_CLIENT_OPENING: return &shard->metrics.clients_opening;
+    case TT_CLIENT_CATCHUP: return &shard->metrics.clients_catchup;
+    case TT_CLIENT_LIVE: return &shard->metrics.clients_live;
+    case TT_CLIENT_CLOSING: return &shard->metrics.clients_closing;
+    case TT_CLIENT_STATES: break;
+    }
+    TT_UNREACHABLE();
+}
+
+static void set_state(struct tt_client *client, enum tt_client_state state)
+{
+    tt_metric_sub(state_gauge(client->shard, (enum tt_client_state)client->state), 1);
+    client->state = (uint8_t)state;
+    tt_metric_add(state_gauge(client->shard, state), 1);
+}
+
+struct tt_client *tt_client_create(struct tt_shard *shard)
+{
+    uint32_t slot;
+    struct tt_client *client = tt_pool_get(&shard->clients, &slot);
+    if (client == NULL) return NULL;
+    client->shard = shard;
+    client->slot = slot;
+    client->partition = TT_PARTITION_ALL;
+    client->heartbeat_ms = shard->options.heartbeat_ms;
+    client->taken_ms = (uint32_t)(shard->now_ns / 1000000);
+    tt_timer_init(&client->timer, shard->heartbeat_kind);
+    tt_metric_add(&shard->metrics.clients_opening, 1);
+    return client;
+}
+
+void tt_client_destroy(struct tt_client *client)
+{
+    struct tt_shard *shard = client->shard;
+    TT_ASSERT(client->exchange.connection == NULL);
+    tt_metric_add(&shard->metrics.closes[client->reason], 1);
+    tt_metric_sub(state_gauge(shard, (enum tt_client_state)client->state), 1);
+    tt_timer_cancel(&client->timer);
+    tt_admission_release(client);
+    tt_subscriptions_remove(shard->subscriptions, client, &client->subscription);
+    tt_catchup_destroy(client);
+    tt_outbox_clear(&client->outbox, &shard->outboxes);
+    if (client->extra != NULL) free(client->extra->types);
+    free(client->extra);
+    tt_pool_put(&shard->clients, client->slot);
+}
+
+struct tt_subscription *tt_client_subscription(struct tt_client *client)
+{
+    return client->subscription;
+}
+
+bool tt_client_wants(const struct tt_client *client, struct tt_bytes type)
+{
+    const struct tt_client_extra *extra = client->extra;
+    if (extra == NULL || extra->types_count == 0) return true;
+    const uint8_t *at = extra->types;
+    for (uint32_t i = 0; i < extra->types_count; i++) {
+        if (tt_bytes_equal(tt_bytes(at + 1, at[0]), type)) return true;
+        at += 1 + at[0];
+    }
+    return false;
+}
+
+uint64_t tt_client_first_arrival(const struct tt_client *client)
+{
+    struct tt_outbox_walk walk = {0};
+    struct tt_frame *f = tt_outbox_walk(&client->outbox, &walk);
+    /* A frame of which one byte was taken counts as sent. */
+    if (f != NULL && client->outbox.sent != 0) f = tt_outbox_walk(&client->outbox, &walk);
+    for (; f != NULL; f = tt_outbox_walk(&client->outbox, &walk))
+        if (f->kind == TT_FRAME_EVENT) return f->arrival;
+    return 0;
+}
+
+/* The place of a live client as a vector: before its oldest untaken frame, or R. */
+static void place_vector(const struct tt_client *client, uint64_t *vector)
+{
+    const struct tt_arrivals *arrivals = &client->shard->arrivals;
+    uint64_t first = tt_client_first_arrival(client);
+    tt_arrivals_vector(arrivals, first == 0 ? arrivals->sequence : first - 1, vector);
+}
+
+void tt_client_queued_vector(const struct tt_client *client, uint64_t *vector)
+{
+    const struct tt_arrivals *arrivals = &client->shard->arrivals;
+    for (uint32_t p = 0; p < arrivals->partitions; p++) vector[p] = arrivals->next[p];
+    if (client->catchup != NULL) tt_catchup_queued_vector(client, vector);
+}
+
+void tt_client_write_cursor(const struct tt_client *client, const uint64_t *vector,
+                            struct tt_writer *w)
+{
+    const struct tt_world *world = client->shard->world;
+    uint32_t n = world->partitions_count;
+    if (!tt_client_full(client) && vector[client->partition] > 0) {
+        struct tt_position position = {.history = world->history,
+                                       .partition = client->partition,
+                                       .offset = vector[client->partition] - 1};
+        tt_cursor_write_narrow(w, &position, n == 1 ? 0 : n);
+        return;
+    }
+    /* Full clients; and a narrow one whose partition is empty, which has no event to name. */
+    struct tt_cursor cursor;
+    tt_cursor_init(&cursor, client->shard->cursor_storage);
+    uint64_t *next = tt_cursor_add(&cursor, world->history, n);
+    TT_ASSERT(next != NULL);
+    for (uint32_t p = 0; p < n; p++) next[p] = vector[p];
+    tt_cursor_write_full(w, &cursor);
+}
+
+static void begin_catchup(struct tt_client *client, const uint64_t *pos)
+{
+    struct tt_shard *shard = client->shard;
+    if (tt_catchup_create(client, pos) != TT_OK) {
+        tt_client_abort(client, TT_CLOSE_INTERNAL);
+        return;
+    }
+    set_state(client, TT_CLIENT_CATCHUP);
+    tt_metric_add(&shard->metrics.replays, 1);
+}
+
+void tt_client_move(struct tt_client *client, enum tt_client_event event,
+                    enum tt_close_reason reason)
+{
+    struct tt_shard *shard = client->shard;
+    enum tt_client_state from = (enum tt_client_state)client->state;
+    enum tt_client_state to = tt_client_next(from, event, (enum tt_subscribe_policy)client->policy);
+    TT_ASSERT(to != TT_CLIENT_STATES);
+    switch (to) {
+    case TT_CLIENT_LIVE:
+        tt_catchup_destroy(client);
+        client->id_place = 0; /* ids were private: the next heartbeat gives the live one */
+        set_state(client, to);
+        return;
+    case TT_CLIENT_CATCHUP:
+        if (from == TT_CLIENT_CATCHUP) {
+            tt_catchup_overflow(client);
+        } else {
+            TT_ASSERT(from == TT_CLIENT_LIVE); /* from OPENING: tt_client_begin */
+            place_vector(client, shard->vector);
+            if (tt_outbox_drop_events(&client->outbox, &shard->outboxes) != TT_OK) {
+                tt_client_abort(client, TT_CLOSE_INTERNAL);
+                return;
+            }
+            begin_catchup(client, shard->vector);
+        }
+        return;
+    case TT_CLIENT_CLOSING:
+        if (event != TT_CLIENT_ENDED) reason = TT_CLOSE_SLOW;
+        if (from == TT_CLIENT_CLOSING) return;
+        client->reason = (uint8_t)reason;
+        set_state(client, to);
+        if (tt_outbox_drop_events(&client->outbox, &shard->outboxes) != TT_OK)
+            tt_exchange_abort(&client->exchange, TT_CLOSE_INTERNAL);
+        else if (client->started)
+            tt_exchange_ready(&client->exchange); /* pull finishes what is left, then aborts */
+        return;
+    case TT_CLIENT_OPENING:
+    case TT_CLIENT_STATES: break;
+    }
+    TT_UNREACHABLE();
+}
+
+void tt_client_abort(struct tt_client *client, enum tt_close_reason reason)
+{
+    if (client->state != TT_CLIENT_CLOSING) {
+        client->reason = (uint8_t)reason;
+        set_state(client, TT_CLIENT_CLOSING);
+    }
+    if (client->exchange.connection != NULL) tt_exchange_abort(&client->exchange, reason);
+}
+
+void tt_client_finish(struct tt_client *client, enum tt_close_reason reason, struct tt_frame *last)
+{
+    if (client->state == TT_CLIENT_CLOSING || !client->started) {
+        if (last != NULL) tt_frame_put(&last);
+        if (!client->started) tt_client_abort(client, reason);
+        return;
+    }
+    tt_client_move(client, TT_CLIENT_ENDED, reason);
+    if (last != NULL && tt_outbox_push(&client->outbox, &client->shard->outboxes, last) != TT_OK)
+        tt_frame_put(&last); /* it ends without its last words */
+}
+
+void tt_client_queue(struct tt_client *client, struct tt_frame *frame)
+{
+    struct tt_shard *shard = client->shard;
+    if (tt_outbox_push(&client->outbox, &shard->outboxes, frame) != TT_OK) {
+        tt_frame_put(&frame);
+        tt_client_abort(client, TT_CLOSE_INTERNAL);
+        return;
+    }
+    /* One frame alone is never too much, however large: it must be sent whole in any case. */
+    if (TT_UNLIKELY(client->outbox.bytes > shard->options.outbox_bytes) &&
+        client->outbox.count > 1 && frame->kind == TT_FRAME_EVENT && frame->arrival != 0) {
+        tt_client_move(client, TT_CLIENT_OVER_BOUND, TT_CLOSE_SLOW);
+        return;
+    }
+    tt_exchange_ready(&client->exchange);
+}
+
+static void queue_resync(struct tt_client *client, enum tt_resume_resync resync,
+                         const uint64_t *pos)
+{
+    struct tt_shard *shard = client->shard;
+    switch (resync) {
+    case TT_RESUME_HISTORY: tt_metric_add(&shard->metrics.resyncs_history, 1); break;
+    case TT_RESUME_AHEAD: tt_metric_add(&shard->metrics.resyncs_ahead, 1); break;
+    case TT_RESUME_PARTIAL: tt_metric_add(&shard->metrics.resyncs_partial, 1); break;
+    case TT_RESUME_EXACT: return;
+    }
+    uint8_t text[TT_CURSOR_BYTES_MAX];
+    struct tt_writer cursor = tt_writer(text, sizeof text);
+    tt_client_write_cursor(client, pos, &cursor);
+    struct tt_frame *f = tt_sse_resync_frame(client, tt_resume_resync_text(resync),
+                                             TT_PARTITION_ALL, tt_writer_bytes(&cursor));
+    if (f == NULL) {
+        tt_client_abort(client, TT_CLOSE_INTERNAL);
+        return;
+    }
+    tt_client_queue(client, f);
+}
+
+void tt_client_begin(struct tt_client *client, const struct tt_resume *resume, const uint64_t *pos,
+                     struct tt_bytes cursor)
+{
+    struct tt_shard *shard = client->shard;
+    uint8_t text[TT_CURSOR_BYTES_MAX];
+    struct tt_writer w = tt_writer(text, sizeof text);
+    bool resumed = cursor.size != 0;
+    /* `connected` repeats a given cursor unchanged, and carries none when the client must be told
+     * something first: the resync that follows moves it. */
+    if (!resumed) {
+        tt_client_write_cursor(client, pos, &w);
+        cursor = tt_writer_bytes(&w);
+    } else if (!resume->repeat_cursor) {
+        cursor = TT_BYTES_NONE;
+    }
+    TT_ASSERT(!w.overflow);
+    struct tt_frame *connected = tt_sse_connected_frame(client, cursor);
+    if (connected == NULL) {
+        tt_client_abort(client, TT_CLOSE_INTERNAL);
+        return;
+    }
+    tt_client_queue(client, connected);
+    queue_resync(client, resume->resync, pos);
+    if (client->state == TT_CLIENT_CLOSING) return;
+
+    tt_metric_add(resumed ? &shard->metrics.connects_resumed : &shard->metrics.connects_new, 1);
+    client->id_place = shard->arrivals.sequence;
+    bool behind = false;
+    for (uint32_t p = 0; p < shard->arrivals.partitions; p++)
+        if (tt_client_full(client) || client->partition == p)
+            behind |= pos[p] != shard->arrivals.next[p];
+    enum tt_client_event event = behind ? TT_CLIENT_ADMITTED_BEHIND : TT_CLIENT_ADMITTED_LIVE;
+    if (tt_client_next(TT_CLIENT_OPENING, event, (enum tt_subscribe_policy)client->policy) ==
+        TT_CLIENT_CATCHUP)
+        begin_catchup(client, pos);
+    else
+        set_state(client, TT_CLIENT_LIVE);
+    tt_timer_arm(shard->timers, &client->timer,
+                 shard->now_ns + client->heartbeat_ms * UINT64_C(1000000));
+}
+
+/* 128 bits, of which only the shard that made them can make: number of shard and client in the
+ * clear, so that later requests find it, sealed by a keyed hash. */
+void tt_client_write_session(const struct tt_client *client, struct tt_writer *w)
+{
+    const struct tt_shard *shard = client->shard;
+    struct {
+        uint32_t shard, slot, generation;
+    } name = {shard->index, client->slot, tt_pool_generation(&shard->clients, client->slot)};
+    uint64_t seal = tt_hash(&shard->session_key, tt_bytes(&name, sizeof name));
+    tt_write_hex(w, name.shard);
+    tt_write_char(w, '-');
+    tt_write_hex(w, name.slot);
+    tt_write_char(w, '-');
+    tt_write_hex(w, name.generation);
+    tt_write_char(w, '-');
+    tt_write_hex(w, seal);
+}

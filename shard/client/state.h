@@ -1,0 +1,48 @@
+/* The delivery states of a client and the one function that moves between them (DESIGN.md section
+ * 4).
+ *
+ *   state    | event on its channel          | when writable                  | leaves by
+ *   ---------+-------------------------------+--------------------------------+---------------------
+ *   OPENING  | ignored                       | nothing                        | ADMITTED_LIVE,
+ * _BEHIND, |                               |                                | REFUSED, ENDED
+ *   CATCHUP  | by partition: reading ignores,| what was read from the log,    | JOINED: LIVE
+ *            | ahead suppresses below pos,   | with a private id              | OVER_BOUND: reads
+ * again | joined queues                 |                                |   (disconnect: CLOSING)
+ *   LIVE     | queued                        | shared frames                  | OVER_BOUND,
+ * RING_EDGE: |                               |                                |   CATCHUP
+ * (disconnect: |                               |                                |   CLOSING)
+ *   CLOSING  | ignored                       | the partly sent frame and the  | nothing: the
+ * connection |                               | last message, then the end     | frees it
+ *
+ * The function is pure: it says what the next state is, or that the event cannot happen there,
+ * which is a bug and asserted. What goes with a transition is done in client.c. Thread: any. */
+#ifndef TT_SHARD_CLIENT_STATE_H
+#define TT_SHARD_CLIENT_STATE_H
+
+#include "proto/wire/subscribe.h"
+
+enum tt_client_state {
+    TT_CLIENT_OPENING = 0,
+    TT_CLIENT_CATCHUP,
+    TT_CLIENT_LIVE,
+    TT_CLIENT_CLOSING,
+    TT_CLIENT_STATES,
+};
+
+enum tt_client_event {
+    TT_CLIENT_ADMITTED_LIVE = 0, /* every partition at R */
+    TT_CLIENT_ADMITTED_BEHIND,
+    TT_CLIENT_JOINED,     /* all partitions joined and the outbox empty at a turn's end */
+    TT_CLIENT_OVER_BOUND, /* outbox or shard-wide frame bytes */
+    TT_CLIENT_RING_EDGE,  /* its place would leave the arrivals ring */
+    TT_CLIENT_ENDED,      /* peer, error, drain, cap, operator */
+    TT_CLIENT_EVENTS,
+};
+
+/* The next state; TT_CLIENT_STATES: the event cannot happen in this state. */
+enum tt_client_state tt_client_next(enum tt_client_state state, enum tt_client_event event,
+                                    enum tt_subscribe_policy policy);
+/* "opening", ...: the label of metrics; static storage. */
+const char *tt_client_state_text(enum tt_client_state state);
+
+#endif

@@ -1,0 +1,396 @@
+#include "shard/replay/catchup.h"
+
+#include <stdlib.h>
+
+#include "proto/base/assert.h"
+#include "shard/client/sse.h"
+#include "shard/fanout/fanout.h"
+#include "shard/replay/replay_internal.h"
+#include "shard/shard_internal.h"
+
+size_t tt_catchup_bytes(uint32_t parts)
+{
+    return sizeof(struct tt_catchup) + parts * sizeof(struct tt_catchup_part);
+}
+
+static uint32_t partition_at(const struct tt_client *client, uint32_t i)
+{
+    return tt_client_full(client) ? i : client->partition;
+}
+
+static void classify(struct tt_client *client, struct tt_catchup_part *part, uint32_t partition)
+{
+    uint64_t next = client->shard->arrivals.next[partition];
+    part->state = part->pos > next    ? TT_PART_AHEAD
+                  : part->pos == next ? TT_PART_JOINED
+                                      : TT_PART_READING;
+}
+
+enum tt_status tt_catchup_create(struct tt_client *client, const uint64_t *pos)
+{
+    TT_ASSERT(client->catchup == NULL);
+    struct tt_shard *shard = client->shard;
+    uint32_t parts = tt_client_full(client) ? shard->world->partitions_count : 1;
+    struct tt_catchup *c = calloc(1, tt_catchup_bytes(parts));
+    if (c == NULL) return TT_ENOMEM;
+    c->client = client;
+    c->parts_count = parts;
+    c->first_shared = client->outbox.sent != 0;
+    client->catchup = c;
+    for (uint32_t i = 0; i < parts; i++) {
+        uint32_t p = partition_at(client, i);
+        c->parts[i].pos = c->parts[i].taken = pos[p];
+        /* Joined at once is for those at R while the turn is between two reads, which holds for
+         * every caller: demotion drops the outbox in the same breath. */
+        classify(client, &c->parts[i], p);
+    }
+    shard->replay->clients++;
+    tt_catchup_wake(client);
+    return TT_OK;
+}
+
+void tt_catchup_destroy(struct tt_client *client)
+{
+    struct tt_catchup *c = client->catchup;
+    if (c == NULL) return;
+    if (c->reader != NULL) tt_segments_forget(&c->reader);
+    if (c->carry != NULL) tt_frame_put(&c->carry);
+    if (tt_node_linked(&c->node)) tt_list_remove(&c->node);
+    client->shard->replay->clients--;
+    free(c);
+    client->catchup = NULL;
+}
+
+bool tt_catchup_queues(struct tt_client *client, uint32_t partition, uint64_t offset)
+{
+    struct tt_catchup_part *part = tt_catchup_part(client, partition);
+    switch ((enum tt_catchup_part_state)part->state) {
+    case TT_PART_READING: return false;
+    case TT_PART_AHEAD:
+        if (offset < part->pos) return false;
+        part->state = TT_PART_JOINED; /* R has passed pos: everything from here on is queued */
+        return true;
+    case TT_PART_JOINED: return true;
+    }
+    TT_UNREACHABLE();
+}
+
+/* The next offset behind what was sent, or is certain to be sent before anything queued later. */
+static uint64_t settled(const struct tt_client *client, const struct tt_catchup_part *part,
+                        uint32_t partition)
+{
+    if (part->waiting != 0) return part->taken;
+    uint64_t through =
+        part->state == TT_PART_JOINED ? client->shard->arrivals.next[partition] : part->pos;
+    return through > part->taken ? through : part->taken;
+}
+
+void tt_catchup_overflow(struct tt_client *client)
+{
+    struct tt_catchup *c = client->catchup;
+    struct tt_shard *shard = client->shard;
+    for (uint32_t i = 0; i < c->parts_count; i++)
+        c->parts[i].taken = settled(client, &c->parts[i], partition_at(client, i));
+    if (tt_outbox_drop_events(&client->outbox, &shard->outboxes) != TT_OK) {
+        tt_client_abort(client, TT_CLOSE_INTERNAL);
+        return;
+    }
+    if (c->reader != NULL) tt_segments_forget(&c->reader);
+    for (uint32_t i = 0; i < c->parts_count; i++) {
+        struct tt_catchup_part *part = &c->parts[i];
+        part->pos = part->taken;
+        part->place = 0;
+        part->waiting = 0;
+        classify(client, part, partition_at(client, i));
+    }
+    /* Positions that were told and not taken yet stay in the outbox and move on from there. */
+    struct tt_outbox_walk walk = {0};
+    const struct tt_frame *f;
+    bool first = true;
+    while ((f = tt_outbox_walk(&client->outbox, &walk)) != NULL) {
+        bool begun = first && client->outbox.sent != 0;
+        first = false;
+        if (begun || (f->kind != TT_FRAME_RESYNC && f->kind != TT_FRAME_GAP)) continue;
+        struct tt_catchup_part *part = tt_catchup_part(client, f->partition);
+        part->waiting++;
+        part->pos = f->offset;
+        classify(client, part, f->partition);
+    }
+    tt_catchup_wake(client);
+}
+
+void tt_catchup_queued_vector(const struct tt_client *client, uint64_t *vector)
+{
+    const struct tt_catchup *c = client->catchup;
+    for (uint32_t i = 0; i < c->parts_count; i++) {
+        uint32_t p = partition_at(client, i);
+        vector[p] = settled(client, &c->parts[i], p);
+    }
+}
+
+void tt_catchup_wake(struct tt_client *client)
+{
+    struct tt_catchup *c = client->catchup;
+    if (!tt_node_linked(&c->node)) tt_list_append(&client->shard->replay->rotation, &c->node);
+}
+
+void tt_catchup_try_join(struct tt_client *client)
+{
+    struct tt_catchup *c = client->catchup;
+    if (client->state != TT_CLIENT_CATCHUP || !tt_outbox_empty(&client->outbox) ||
+        c->carry != NULL || c->reader != NULL)
+        return;
+    for (uint32_t i = 0; i < c->parts_count; i++) {
+        const struct tt_catchup_part *part = &c->parts[i];
+        bool passed = part->state == TT_PART_AHEAD &&
+                      client->shard->arrivals.next[partition_at(client, i)] >= part->pos;
+        if (part->state != TT_PART_JOINED && !passed) return;
+    }
+    tt_client_move(client, TT_CLIENT_JOINED, TT_CLOSE_NONE);
+}
+
+/* ---- what the log gives ---- */
+
+static bool has_room(const struct tt_client *client)
+{
+    return client->outbox.bytes < TT_PULL_BYTES_MAX && client->outbox.count < 4096;
+}
+
+/* Queues a position change that the client is told of. */
+static void tell(struct tt_client *client, struct tt_catchup_part *part, uint32_t partition,
+                 struct tt_frame *f, uint64_t next)
+{
+    if (f == NULL) {
+        tt_client_abort(client, TT_CLOSE_INTERNAL);
+        return;
+    }
+    f->partition = partition;
+    f->offset = next;
+    part->pos = next;
+    part->place = 0;
+    part->waiting++;
+    tt_client_queue(client, f);
+}
+
+bool tt_catchup_take_record(struct tt_client *client, uint32_t partition,
+                            const struct tt_record *record)
+{
+    struct tt_shard *shard = client->shard;
+    struct tt_catchup_part *part = tt_catchup_part(client, partition);
+    if (record->class == TT_RECORD_HOLE) {
+        uint64_t end = record->hole_end;
+        if (part->pos >= end) return true;
+        tt_metric_add(&shard->metrics.gaps_crash, 1);
+        struct tt_position from = {shard->world->history, partition,
+                                   part->pos > record->offset ? part->pos : record->offset};
+        struct tt_position to = {shard->world->history, partition, end - 1};
+        tell(client, part, partition, tt_sse_gap_frame(client, "crash", 0, &from, &to), end);
+        return has_room(client);
+    }
+    if (record->class != TT_RECORD_EVENT || record->offset < part->pos) return true;
+    part->pos = record->offset + 1;
+    uint32_t hash = (uint32_t)tt_hash(&shard->world->hash_key, record->event.channel);
+    if (!tt_subscription_matches(client->subscription, record->event.channel, hash) ||
+        !tt_client_wants(client, record->event.type))
+        return true;
+    struct tt_placed_event placed = {
+        .event = record->event, .position = {shard->world->history, partition, record->offset}};
+    struct tt_frame *f =
+        tt_fanout_encode(shard, &shard->replay_frames, &placed, client->form, NULL);
+    if (f == NULL) {
+        tt_client_abort(client, TT_CLOSE_INTERNAL);
+        return false;
+    }
+    part->waiting++;
+    tt_metric_add(&shard->metrics.replayed_events, 1);
+    tt_client_queue(client, f);
+    return has_room(client);
+}
+
+/* From tail memory, in place. Returns the bytes of descriptors and records it looked at. */
+static size_t read_memory(struct tt_client *client, struct tt_catchup_part *part,
+                          uint32_t partition, size_t budget)
+{
+    struct tt_shard *shard = client->shard;
+    struct tt_tail *tail = shard->world->partitions[partition].tail;
+    uint64_t end = tt_fanout_place(shard, partition);
+    uint64_t sequence = tt_tail_find(tail, shard->replay->first[partition], end, part->pos);
+    size_t used = 0;
+    bool room = true;
+    while (sequence < end && used < budget && room && client->state == TT_CLIENT_CATCHUP) {
+        const struct tt_tail_descriptor *run;
+        uint32_t count = tt_tail_run(tail, sequence, end, &run);
+        for (uint32_t i = 0; i < count && used < budget && room; i++, sequence++) {
+            const struct tt_tail_descriptor *d = &run[i];
+            used += sizeof *d;
+            bool event = d->class == TT_RECORD_EVENT;
+            if (event && !tt_subscription_may_match(client->subscription, d->channel_hash)) {
+                part->pos = d->offset + 1;
+                continue;
+            }
+            if (!event && d->class != TT_RECORD_HOLE) continue;
+            struct tt_record record;
+            enum tt_status status = tt_record_decode(tt_tail_record(tail, d), &record);
+            TT_ASSERT(status == TT_OK);
+            used += d->length;
+            room = tt_catchup_take_record(client, partition, &record);
+        }
+    }
+    if (sequence == end && client->state == TT_CLIENT_CATCHUP && part->state == TT_PART_READING) {
+        /* Everything below R was queued: R does not move before the next read of the tails. */
+        uint64_t next = shard->arrivals.next[partition];
+        if (part->pos < next) part->pos = next;
+        classify(client, part, partition);
+    }
+    return used;
+}
+
+/* One batch of one partition. Returns the bytes looked at; 0: nothing could be done now. */
+static size_t step_part(struct tt_client *client, struct tt_catchup_part *part, uint32_t partition,
+                        size_t budget)
+{
+    struct tt_shard *shard = client->shard;
+    struct tt_tail *tail = shard->world->partitions[partition].tail;
+    if (part->pos >= shard->arrivals.next[partition]) {
+        classify(client, part, partition);
+        return 1;
+    }
+    if (part->pos < tt_tail_oldest_offset(tail)) {
+        tt_catchup_expired(client, partition);
+        return 1;
+    }
+    if (part->pos >= shard->replay->first_offset[partition])
+        return read_memory(client, part, partition, budget);
+    enum tt_status status = tt_segments_read(shard->replay->segments, client, partition, part->pos,
+                                             part->place, &client->catchup->reader);
+    if (status == TT_OK) return TT_SEGMENT_BLOCK_BYTES;
+    if (status != TT_ENOENT) return 0; /* no memory now: waits */
+    tt_catchup_expired(client, partition);
+    return 1;
+}
+
+/* One batch of one client: the next partition that has something to read. */
+static size_t step_client(struct tt_catchup *c, size_t budget)
+{
+    struct tt_client *client = c->client;
+    for (uint32_t i = 0; i < c->parts_count; i++) {
+        uint32_t k = c->next_part;
+        c->next_part = (k + 1) % c->parts_count;
+        if (c->parts[k].state == TT_PART_READING)
+            return step_part(client, &c->parts[k], partition_at(client, k), budget);
+    }
+    return 0;
+}
+
+static bool wants_step(const struct tt_catchup *c)
+{
+    if (c->client->state != TT_CLIENT_CATCHUP || c->reader != NULL || !has_room(c->client))
+        return false;
+    for (uint32_t i = 0; i < c->parts_count; i++)
+        if (c->parts[i].state == TT_PART_READING) return true;
+    return false;
+}
+
+static bool is_ahead(const struct tt_catchup *c)
+{
+    for (uint32_t i = 0; i < c->parts_count; i++)
+        if (c->parts[i].state == TT_PART_AHEAD) return true;
+    return false;
+}
+
+/* Drops the batches of clients whose socket takes nothing: the log has them. */
+static void relieve(struct tt_shard *shard)
+{
+    for (uint32_t s = tt_pool_next(&shard->clients, 0);
+         s != TT_SLOT_NONE && shard->replay_frames.bytes > shard->replay_frames.bytes_max / 2;
+         s = tt_pool_next(&shard->clients, s + 1)) {
+        struct tt_client *client = tt_pool_at(&shard->clients, s);
+        uint32_t silent_ms = (uint32_t)(shard->now_ns / 1000000) - client->taken_ms;
+        if (client->state == TT_CLIENT_CATCHUP && client->outbox.count > 1 && silent_ms > 1000)
+            tt_catchup_overflow(client);
+    }
+}
+
+void tt_replay_begin_turn(struct tt_shard *shard)
+{
+    for (uint32_t p = 0; p < shard->world->partitions_count; p++)
+        shard->replay->first[p] =
+            tt_tail_first(shard->world->partitions[p].tail, &shard->replay->first_offset[p]);
+}
+
+bool tt_replay_step(struct tt_shard *shard)
+{
+    struct tt_replay *r = shard->replay;
+    if (tt_list_empty(&r->rotation)) return false;
+    if (shard->replay_frames.bytes > shard->replay_frames.bytes_max) relieve(shard);
+    size_t budget = TT_TURN_CATCHUP_BYTES_MAX;
+    struct tt_list again;
+    tt_list_init(&again);
+    while (budget > 0 && !tt_list_empty(&r->rotation)) {
+        struct tt_node *node = tt_list_take_first(&r->rotation);
+        struct tt_catchup *c = TT_CONTAINER_OF(node, struct tt_catchup, node);
+        struct tt_client *client = c->client;
+        size_t used = 0;
+        bool full = shard->replay_frames.bytes > shard->replay_frames.bytes_max;
+        if (wants_step(c) && !full)
+            used = step_client(c, budget < TT_PULL_BYTES_MAX ? budget : TT_PULL_BYTES_MAX);
+        budget -= used < budget ? used : budget;
+        if (client->catchup != c) continue; /* live again, or gone */
+        tt_catchup_try_join(client);
+        if (client->catchup != c || tt_node_linked(&c->node)) continue;
+        if (wants_step(c) || is_ahead(c))
+            tt_list_append(used != 0 ? &r->rotation : &again, &c->node);
+    }
+    /* Those that could do nothing now wait for the next turn, not for ever in this one. */
+    bool more = !tt_list_empty(&r->rotation);
+    struct tt_node *node;
+    while ((node = tt_list_take_first(&again)) != NULL) tt_list_append(&r->rotation, node);
+    return more;
+}
+
+/* ---- the parts that the shard sees ---- */
+
+void tt_catchup_expired(struct tt_client *client, uint32_t partition)
+{
+    if (client->state != TT_CLIENT_CATCHUP) return;
+    struct tt_catchup_part *part = tt_catchup_part(client, partition);
+    struct tt_shard *shard = client->shard;
+    uint64_t oldest = tt_tail_oldest_offset(shard->world->partitions[partition].tail);
+    tt_metric_add(&shard->metrics.resyncs_expired, 1);
+    tell(client, part, partition, tt_sse_resync_frame(client, "expired", partition, TT_BYTES_NONE),
+         part->pos > oldest ? part->pos : oldest);
+}
+
+enum tt_status tt_replay_create(struct tt_shard *shard)
+{
+    struct tt_replay *r = calloc(1, sizeof *r);
+    shard->replay = r;
+    if (r == NULL) return TT_ENOMEM;
+    tt_list_init(&r->rotation);
+    r->first = calloc(shard->world->partitions_count, sizeof *r->first);
+    r->first_offset = calloc(shard->world->partitions_count, sizeof *r->first_offset);
+    if (r->first == NULL || r->first_offset == NULL) return TT_ENOMEM;
+    return tt_segments_create(shard, &r->segments);
+}
+
+void tt_replay_destroy(struct tt_shard *shard)
+{
+    struct tt_replay *r = shard->replay;
+    if (r == NULL) return;
+    TT_ASSERT(r->clients == 0);
+    tt_segments_destroy(&r->segments);
+    free(r->first);
+    free(r->first_offset);
+    free(r);
+    shard->replay = NULL;
+}
+
+bool tt_replay_done(struct tt_shard *shard, const struct tt_done *done)
+{
+    return tt_segments_done(shard->replay->segments, done);
+}
+
+void tt_replay_segment(struct tt_shard *shard, const struct tt_message_segment *segment)
+{
+    tt_segments_message(shard->replay->segments, segment);
+}

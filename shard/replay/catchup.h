@@ -1,0 +1,91 @@
+/* Catching up: a client that reads what it missed from the log, at its own pace, until it joins
+ * live.
+ *
+ * For each partition that the client touches there are `pos`, the next offset to be read or
+ * expected, and `taken`, the next offset behind what its socket has taken; and a state: READING
+ * reads the log from pos on; live events are ignored (it will read them) AHEAD    pos > R (mirror
+ * lag): events below pos are suppressed, those from pos on are queued JOINED   everything below R
+ * was queued, so live events are queued behind it A step runs in its turn's catch-up phase, after
+ * the tails were read, so R does not move while it runs: a partition joins when pos reaches R. All
+ * joined and the outbox empty: LIVE. Clients take turns (deficit round robin, batches of at most 64
+ * KiB, TT_TURN_CATCHUP_BYTES_MAX a turn). From tail memory records are read in place; older ones
+ * come from segments in blocks, through the shard's own io. Frames read from the log are counted in
+ * shard->replay_frames; when that is full, clients wait, and batches of those whose socket is full
+ * are dropped: the log has them. Thread: owner shard. */
+#ifndef TT_SHARD_REPLAY_CATCHUP_H
+#define TT_SHARD_REPLAY_CATCHUP_H
+
+#include "proto/base/list.h"
+#include "shard/client/client.h"
+#include "shard/messages.h"
+
+enum tt_catchup_part_state { TT_PART_READING = 0, TT_PART_AHEAD, TT_PART_JOINED };
+
+struct tt_catchup_part {
+    uint64_t pos;
+    uint64_t taken;
+    uint64_t place;   /* of the record to read next in a segment; 0: not known */
+    uint32_t waiting; /* frames of this partition in the outbox */
+    uint8_t state;    /* enum tt_catchup_part_state */
+};
+
+struct tt_segment_reader; /* segments.c: a block being read */
+
+/* What the last pull offered of one frame, until taken() tells how much the socket took. */
+struct tt_catchup_offer {
+    uint32_t frame_bytes; /* of the frame, from where it was sent so far */
+    uint32_t id_bytes;    /* of its private id chunk */
+    const uint8_t *id;
+};
+
+struct tt_catchup {
+    struct tt_node node; /* in the rotation, while there is something to do */
+    struct tt_client *client;
+    struct tt_segment_reader *reader; /* null: none under way */
+    struct tt_frame *carry;           /* the rest of a private id chunk; sent before everything */
+    uint32_t carry_sent;
+    bool first_shared; /* the first frame was begun while LIVE: it ends in its shared form */
+    uint32_t parts_count;
+    uint32_t next_part; /* round robin over the partitions */
+    uint32_t offers_count;
+    struct tt_catchup_offer *offers; /* scratch of the flush */
+    struct tt_catchup_part parts[];
+};
+
+TT_MUST_USE enum tt_status tt_replay_create(struct tt_shard *shard);
+void tt_replay_destroy(struct tt_shard *shard); /* no client is catching up any more */
+/* Bytes of a catch-up's state, for memory_bound_bytes. */
+size_t tt_catchup_bytes(uint32_t parts);
+
+/* Gives the client its catch-up at these positions (vector over all partitions; a narrow client's
+ * own entry counts). TT_OK, TT_ENOMEM. */
+TT_MUST_USE enum tt_status tt_catchup_create(struct tt_client *client, const uint64_t *pos);
+/* Harmless without one. A read that is under way is forgotten. */
+void tt_catchup_destroy(struct tt_client *client);
+
+static inline struct tt_catchup_part *tt_catchup_part(struct tt_client *client, uint32_t partition)
+{
+    struct tt_catchup *c = client->catchup;
+    return &c->parts[c->parts_count == 1 ? 0 : partition];
+}
+
+/* A live event of `partition` on one of its channels: is it to be queued? */
+bool tt_catchup_queues(struct tt_client *client, uint32_t partition, uint64_t offset);
+/* The outbox is over its bound: drop what was not taken, read it again from the log. */
+void tt_catchup_overflow(struct tt_client *client);
+/* The vector of what was sent or is queued, into the entries of vector that the client touches. */
+void tt_catchup_queued_vector(const struct tt_client *client, uint64_t *vector);
+/* There may be something to do: room in the outbox, a partition ahead. Cheap. */
+void tt_catchup_wake(struct tt_client *client);
+/* The outbox was drained or a partition joined: goes LIVE if all is done. */
+void tt_catchup_try_join(struct tt_client *client);
+
+/* Loads, once a turn, what of each tail is in memory. */
+void tt_replay_begin_turn(struct tt_shard *shard);
+/* One turn's share for all clients that catch up. Returns true if there is more to do at once. */
+bool tt_replay_step(struct tt_shard *shard);
+bool tt_replay_done(struct tt_shard *shard, const struct tt_done *done); /* false: not its token */
+/* A segment was added, sealed or retired by its owner (TT_MESSAGE_SEGMENT). */
+void tt_replay_segment(struct tt_shard *shard, const struct tt_message_segment *segment);
+
+#endif

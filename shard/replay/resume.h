@@ -1,0 +1,46 @@
+/* Where a client starts: from its cursor (or `from`) to a position in every partition it can touch.
+ *
+ * Pure: what the shard knows comes as a view, what the client gets goes into a struct. The rules
+ * are those of DESIGN.md section 3, "Ids and cursors"; README.md beside this file tells the whole
+ * way from Last-Event-ID to the join. All offsets are *next* offsets: the first that the client
+ * does not have. Thread: owner shard. Memory: the caller's. */
+#ifndef TT_SHARD_REPLAY_RESUME_H
+#define TT_SHARD_REPLAY_RESUME_H
+
+#include "proto/event/cursor.h"
+#include "proto/wire/subscribe.h"
+
+/* What the shard knows of one history's partitions at this moment. */
+struct tt_resume_view {
+    struct tt_history history;
+    uint32_t partitions;
+    const uint64_t *next;   /* R: what this shard has read */
+    const uint64_t *head;   /* next offset of the log; never below R */
+    const uint64_t *oldest; /* first offset that is still in the log */
+};
+
+enum tt_resume_resync {
+    TT_RESUME_EXACT = 0, /* nothing to tell */
+    TT_RESUME_HISTORY,   /* unreadable, or of another history: starts as `from` says */
+    TT_RESUME_AHEAD,     /* beyond the end of this log: goes on live */
+    TT_RESUME_PARTIAL,   /* says nothing about some partitions: those start live */
+};
+
+#define TT_PARTITION_ALL UINT32_MAX /* a full client */
+
+struct tt_resume {
+    uint32_t partition;           /* narrow client: its partition; else TT_PARTITION_ALL */
+    enum tt_resume_resync resync; /* told in order, before anything else */
+    bool repeat_cursor;           /* `connected` repeats the cursor that was given, unchanged */
+};
+
+/* partition: the only one that the subscription can touch, or TT_PARTITION_ALL. pos: room for
+ * view->partitions; a narrow client gets only its own entry filled. */
+void tt_resume(const struct tt_resume_view *view, uint32_t partition, struct tt_bytes cursor,
+               enum tt_subscribe_from from, struct tt_cursor_storage *storage,
+               struct tt_resume *resume, uint64_t *pos);
+
+/* "history", ...: the reason in the resync event; static storage. Not for TT_RESUME_EXACT. */
+const char *tt_resume_resync_text(enum tt_resume_resync resync);
+
+#endif

@@ -1,0 +1,94 @@
+/* The inside of a shard, for the files of shard/ alone: each reaches its neighbours' state by name
+ * instead of through a wall of accessors. Who changes what is written beside it. */
+#ifndef TT_SHARD_SHARD_INTERNAL_H
+#define TT_SHARD_SHARD_INTERNAL_H
+
+#include "proto/base/pool.h"
+#include "proto/event/cursor.h"
+#include "shard/client/client.h"
+#include "shard/client/private_id.h"
+#include "shard/diag.h"
+#include "shard/fanout/arrivals.h"
+#include "shard/fanout/frame.h"
+#include "shard/fanout/subscriptions.h"
+#include "shard/http/routes.h"
+#include "shard/shard.h"
+
+struct tt_owner;
+struct tt_admission;
+struct tt_replay;
+struct tt_fanout;
+struct tt_replay;
+
+/* Operations of the shard's own completion tokens (those of connections have the top bit). */
+enum tt_shard_operation {
+    TT_OPERATION_OWNER = 1, /* owner.c: files of segments being written */
+    TT_OPERATION_REPLAY,    /* segments.c, catchup.c: files of segments being read */
+};
+
+#define TT_SHARD_ROUTES_MAX 12u
+
+enum tt_shard_phase {
+    TT_SHARD_SERVING = 0,
+    TT_SHARD_DRAINING,
+    TT_SHARD_STOPPING,
+    TT_SHARD_STOPPED
+};
+
+struct tt_shard {
+    const struct tt_world *world;
+    struct tt_shard_options options;
+    struct tt_diag *diag;
+    uint32_t index;
+#define TT_SHARD_ROUTES_MAX 12u
+
+    enum tt_shard_phase phase; /* shard.c */
+
+    bool drained; /* DRAINED was posted */
+    bool exit;
+    uint64_t started_ns;
+
+    struct tt_io *io;
+    char io_why[160];
+    struct tt_timers *timers;
+    struct tt_connections *connections;
+    uint64_t now_ns; /* read once a turn */
+    int64_t wall_us;
+
+    /* fanout/ */
+    struct tt_arrivals arrivals;
+    struct tt_subscriptions *subscriptions;
+    struct tt_frame_memory frames;
+    struct tt_fanout *fanout;
+
+    /* client/ */
+    struct tt_pool clients;
+    struct tt_outbox_pool outboxes;
+    uint8_t heartbeat_kind; /* of timers */
+    struct tt_hash_key session_key;
+    uint64_t drain_from_ns; /* drain.c: pacing */
+    uint64_t drain_until_ns;
+    uint32_t drain_next_slot;
+    uint32_t drain_slots;
+
+    /* replay/ */
+    struct tt_frame_memory replay_frames;
+    struct tt_replay *replay;
+    struct tt_cursor_storage *cursor_storage; /* scratch of one call */
+    struct tt_scratch scratch;                /* of one flush */
+    uint64_t *vector;                         /* scratch of one call: world->partitions_count */
+    uint64_t *oldest;                         /* the same */
+    uint64_t *heads;                          /* the same */
+
+    bool *cut_open;      /* a CUT to this shard is under way */
+    char demo_path[256]; /* where / leads */
+    struct tt_route routes_rows[TT_SHARD_ROUTES_MAX];
+    struct tt_routes routes;
+
+    struct tt_owner *owner;         /* owner.c */
+    struct tt_admission *admission; /* admission.c */
+
+    struct tt_shard_metrics metrics; /* read by any thread */
+};
+
+#endif
