@@ -1,0 +1,38 @@
+/* What the kinds of publishing have in common: their objects, and their answers. For publish*.c
+ * alone. Thread: owner shard. */
+#ifndef TT_SHARD_HTTP_PUBLISH_ANSWER_H
+#define TT_SHARD_HTTP_PUBLISH_ANSWER_H
+
+#include "shard/http/publish_batch.h"
+
+#define TT_PUBLISH_MESSAGE_MAX 640u /* an envelope's message, its line, and how many were taken */
+
+/* An exchange that reads NDJSON, or null: memory is short. */
+struct tt_exchange *tt_publish_stream_create(struct tt_shard *shard, bool ids_wanted);
+
+/* Refuses the request with an error, and counts it. */
+void tt_publish_fail(struct tt_exchange *x, struct tt_shard *shard, unsigned status,
+                     const char *code, unsigned retry_after_s, const char *message);
+/* The same before there is an exchange. */
+struct tt_exchange *tt_publish_refuse(const struct tt_request *request, struct tt_shard *shard,
+                                      unsigned status, const char *code, const char *message);
+
+/* Text that grows, for answers whose size is not known beforehand. */
+struct tt_publish_text {
+    struct tt_writer w;
+    bool failed; /* memory was short: what was written is not whole */
+};
+/* Room for `bytes` more; false: failed. */
+bool tt_publish_text_reserve(struct tt_publish_text *text, size_t bytes);
+void tt_publish_text_free(struct tt_publish_text *text);
+/* "error":{"code":...,"message":...} */
+void tt_publish_text_error(struct tt_publish_text *text, const char *code, const char *message);
+/* An id in quotes, or null. */
+void tt_publish_text_id(struct tt_publish_text *text, const struct tt_position *position);
+/* Answers with the text, or with 503 if it failed; frees it. An error (status 400 and above) is
+ * logged with code and message, and counted. */
+void tt_publish_text_answer(struct tt_publish_text *text, struct tt_exchange *x,
+                            struct tt_shard *shard, unsigned status, unsigned retry_after_s,
+                            const char *code, const char *message);
+
+#endif

@@ -1,0 +1,292 @@
+#include "shard/http/publish_batch.h"
+
+#include <stdlib.h>
+
+#include "proto/base/assert.h"
+#include "proto/base/limits.h"
+
+#define EVENTS_MIN 16u
+
+_Static_assert(TT_PARTITIONS_MAX < UINT16_MAX, "partitions are numbered in 16 bits");
+
+/* ---- memory ---- */
+
+bool tt_publish_memory_get(struct tt_shard *shard, size_t bytes)
+{
+    tt_metric *used = &tt_shard_own_metrics(shard)->publish_bytes;
+    if (bytes > TT_PUBLISH_BYTES_MAX - tt_metric_get(used)) return false;
+    tt_metric_add(used, bytes);
+    return true;
+}
+
+void tt_publish_memory_put(struct tt_shard *shard, size_t bytes)
+{
+    tt_metric_sub(&tt_shard_own_metrics(shard)->publish_bytes, bytes);
+}
+
+static uint32_t partitions(const struct tt_publish_batch *b)
+{
+    return tt_shard_world(b->shard)->partitions_count;
+}
+
+/* What one event costs beside its bytes. */
+static size_t event_bytes(const struct tt_publish_batch *b)
+{
+    size_t bytes = sizeof *b->events + sizeof *b->lines;
+    return partitions(b) == 1 ? bytes : bytes + sizeof *b->sorted_ + sizeof *b->part_of_;
+}
+
+/* Room for twice as many events. realloc'd pointers that were gained are kept on failure too: they
+ * only are larger than they are counted. */
+static enum tt_status grow(struct tt_publish_batch *b)
+{
+    uint32_t capacity = b->capacity_ == 0 ? EVENTS_MIN : b->capacity_ * 2;
+    size_t more = (capacity - b->capacity_) * event_bytes(b);
+    if (!tt_publish_memory_get(b->shard, more)) return TT_ENOMEM;
+    struct tt_event *events = realloc(b->events, capacity * sizeof *events);
+    if (events != NULL) b->events = events;
+    uint64_t *lines = realloc(b->lines, capacity * sizeof *lines);
+    if (lines != NULL) b->lines = lines;
+    bool good = events != NULL && lines != NULL;
+    if (good && partitions(b) > 1) {
+        struct tt_event *sorted = realloc(b->sorted_, capacity * sizeof *sorted);
+        if (sorted != NULL) b->sorted_ = sorted;
+        uint16_t *part_of = realloc(b->part_of_, capacity * sizeof *part_of);
+        if (part_of != NULL) b->part_of_ = part_of;
+        good = sorted != NULL && part_of != NULL;
+    }
+    if (!good) {
+        tt_publish_memory_put(b->shard, more);
+        return TT_ENOMEM;
+    }
+    b->capacity_ = capacity;
+    return TT_OK;
+}
+
+static size_t parts_bytes(const struct tt_publish_batch *b)
+{
+    size_t index_bytes = partitions(b) == 1 ? 0 : partitions(b) * sizeof *b->index_of_;
+    return b->parts_capacity_ * sizeof *b->parts_ + index_bytes;
+}
+
+/* As many parts as the batch can have; made once. Parts never move: owners hold their addresses. */
+static enum tt_status make_parts(struct tt_publish_batch *b)
+{
+    uint32_t most = b->count < partitions(b) ? b->count : partitions(b);
+    if (most <= b->parts_capacity_) return TT_OK;
+    if (b->parts_capacity_ != 0) {
+        tt_publish_memory_put(b->shard, parts_bytes(b));
+        free(b->parts_);
+        b->parts_ = NULL;
+        most = partitions(b); /* it comes again and again: no more of this */
+    }
+    b->parts_capacity_ = most;
+    bool counted = tt_publish_memory_get(b->shard, parts_bytes(b));
+    if (counted) b->parts_ = calloc(most, sizeof *b->parts_);
+    if (counted && partitions(b) > 1 && b->index_of_ == NULL) {
+        b->index_of_ = malloc(partitions(b) * sizeof *b->index_of_);
+        if (b->index_of_ != NULL) memset(b->index_of_, 0xFF, partitions(b) * sizeof *b->index_of_);
+    }
+    if (b->parts_ != NULL && (partitions(b) == 1 || b->index_of_ != NULL)) return TT_OK;
+    if (counted) tt_publish_memory_put(b->shard, parts_bytes(b));
+    b->parts_capacity_ = 0;
+    free(b->parts_);
+    b->parts_ = NULL;
+    return TT_ENOMEM;
+}
+
+/* ---- collecting ---- */
+
+static void request_done(struct tt_publish_request *request);
+static void room_again(struct tt_publish_waiter *waiter);
+
+void tt_publish_batch_init(struct tt_publish_batch *b, struct tt_shard *shard,
+                           void (*done)(struct tt_publish_batch *batch))
+{
+    *b = (struct tt_publish_batch){.shard = shard, .done = done, .waiter_ = {.ready = room_again}};
+}
+
+void tt_publish_batch_deinit(struct tt_publish_batch *b)
+{
+    TT_ASSERT(!tt_publish_batch_busy(b));
+    if (b->parts_capacity_ != 0) tt_publish_memory_put(b->shard, parts_bytes(b));
+    tt_publish_memory_put(b->shard, b->capacity_ * event_bytes(b));
+    free(b->events);
+    free(b->lines);
+    free(b->sorted_);
+    free(b->part_of_);
+    free(b->index_of_);
+    free(b->parts_);
+    *b = (struct tt_publish_batch){0};
+}
+
+enum tt_status tt_publish_batch_add(struct tt_publish_batch *b, const struct tt_event *event,
+                                    uint64_t line)
+{
+    TT_ASSERT(b->parts_count_ == 0);
+    if (b->count == b->capacity_ && grow(b) != TT_OK) return TT_ENOMEM;
+    b->events[b->count] = *event;
+    b->lines[b->count++] = line;
+    return TT_OK;
+}
+
+void tt_publish_batch_reset(struct tt_publish_batch *b)
+{
+    TT_ASSERT(!tt_publish_batch_busy(b));
+    b->count = b->parts_count_ = b->submitted_ = 0;
+}
+
+/* ---- sorting: stable, in two passes ---- */
+
+static struct tt_publish_part *new_part(struct tt_publish_batch *b, uint32_t partition)
+{
+    TT_ASSERT(b->parts_count_ < b->parts_capacity_);
+    struct tt_publish_part *part = &b->parts_[b->parts_count_++];
+    *part = (struct tt_publish_part){
+        .request = {.partition = partition, .done = request_done},
+        .batch = b,
+    };
+    return part;
+}
+
+static void sort_by_partition(struct tt_publish_batch *b)
+{
+    for (uint32_t i = 0; i < b->count; i++) {
+        uint32_t partition = tt_shard_partition_of(b->shard, b->events[i].channel);
+        if (b->index_of_[partition] == UINT16_MAX) {
+            b->index_of_[partition] = (uint16_t)b->parts_count_;
+            (void)new_part(b, partition);
+        }
+        b->part_of_[i] = b->index_of_[partition];
+        b->parts_[b->part_of_[i]].request.events_count++;
+    }
+    struct tt_event *to = b->sorted_;
+    for (uint32_t p = 0; p < b->parts_count_; p++) {
+        struct tt_publish_request *request = &b->parts_[p].request;
+        b->index_of_[request->partition] = UINT16_MAX; /* for the next batch */
+        request->events = to;
+        to += request->events_count;
+    }
+    for (uint32_t i = 0; i < b->count; i++) {
+        struct tt_publish_part *part = &b->parts_[b->part_of_[i]];
+        b->sorted_[(size_t)(part->request.events - b->sorted_) + part->next++] = b->events[i];
+    }
+}
+
+/* ---- sending and being answered ---- */
+
+static bool answered(const struct tt_publish_batch *b)
+{
+    return b->open_ == 0 && b->submitted_ == b->parts_count_;
+}
+
+/* Sends parts until all are sent or there is no room for more requests. */
+static void send_parts(struct tt_publish_batch *b)
+{
+    while (b->submitted_ < b->parts_count_) {
+        struct tt_publish_request *request = &b->parts_[b->submitted_].request;
+        enum tt_status status = tt_shard_publish(b->shard, request);
+        if (status == TT_FULL) {
+            b->waiting_ = true;
+            tt_shard_publish_wait(b->shard, &b->waiter_);
+            return;
+        }
+        if (status == TT_OK) {
+            b->open_++;
+        } else {
+            request->status = status;
+        }
+        b->submitted_++;
+    }
+}
+
+static void room_again(struct tt_publish_waiter *waiter)
+{
+    struct tt_publish_batch *b = TT_CONTAINER_OF(waiter, struct tt_publish_batch, waiter_);
+    b->waiting_ = false;
+    send_parts(b);
+    if (answered(b)) b->done(b);
+}
+
+static void request_done(struct tt_publish_request *request)
+{
+    struct tt_publish_part *part = TT_CONTAINER_OF(request, struct tt_publish_part, request);
+    struct tt_publish_batch *b = part->batch;
+    TT_ASSERT(b->open_ > 0);
+    b->open_--;
+    if (answered(b)) b->done(b);
+}
+
+enum tt_status tt_publish_batch_submit(struct tt_publish_batch *b)
+{
+    TT_ASSERT(b->parts_count_ == 0);
+    if (b->count == 0) return TT_END;
+    if (make_parts(b) != TT_OK) return TT_ENOMEM;
+    if (partitions(b) == 1) {
+        struct tt_publish_request *request = &new_part(b, 0)->request;
+        request->events = b->events;
+        request->events_count = b->count;
+    } else {
+        sort_by_partition(b);
+    }
+    send_parts(b);
+    return answered(b) ? TT_END : TT_OK;
+}
+
+bool tt_publish_batch_busy(const struct tt_publish_batch *b)
+{
+    return !answered(b);
+}
+
+bool tt_publish_batch_cancel(struct tt_publish_batch *b)
+{
+    if (b->waiting_) tt_shard_publish_wait_cancel(&b->waiter_);
+    b->waiting_ = false;
+    for (; b->submitted_ < b->parts_count_; b->submitted_++)
+        b->parts_[b->submitted_].request.status = TT_ECANCELED;
+    return answered(b);
+}
+
+/* ---- places ---- */
+
+void tt_publish_batch_rewind(struct tt_publish_batch *b)
+{
+    TT_ASSERT(answered(b));
+    for (uint32_t p = 0; p < b->parts_count_; p++) b->parts_[p].next = 0;
+}
+
+bool tt_publish_batch_next(struct tt_publish_batch *b, uint32_t index, struct tt_position *position,
+                           const struct tt_publish_request **request)
+{
+    struct tt_publish_part *part = &b->parts_[partitions(b) == 1 ? 0 : b->part_of_[index]];
+    uint32_t rank = part->next++;
+    *request = &part->request;
+    if (part->request.status != TT_OK) return false;
+    *position = (struct tt_position){
+        .history = tt_shard_world(b->shard)->history,
+        .partition = part->request.partition,
+        .offset = part->request.first_offset + rank,
+    };
+    return true;
+}
+
+struct tt_publish_refusal tt_publish_refusal_of(const struct tt_publish_request *request)
+{
+    unsigned retry = request->retry_after_s == 0 ? 1 : request->retry_after_s;
+    if (request->status == TT_FULL)
+        return (struct tt_publish_refusal){503, "overloaded",
+                                           "the log has no room for it at the moment", retry};
+    if (request->status == TT_ENOSPC)
+        return (struct tt_publish_refusal){503, "disk_full", "the disk of the log is full", retry};
+    if (request->status == TT_EACCES)
+        return (struct tt_publish_refusal){
+            503, "log_read_only",
+            "the log takes nothing after a failed write, until the broker is restarted", retry};
+    if (request->status == TT_ETOOBIG)
+        return (struct tt_publish_refusal){
+            413, "too_large", "it is larger than --tail-bytes lets the log take at once", 0};
+    if (request->status == TT_ECLOSED)
+        return (struct tt_publish_refusal){503, "shutting_down", "the broker is shutting down",
+                                           retry};
+    return (struct tt_publish_refusal){503, "unavailable", tt_status_text(request->status), retry};
+}
