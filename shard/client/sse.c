@@ -330,6 +330,9 @@ static void sse_taken(struct tt_exchange *x, size_t bytes)
     tt_metric_add(&shard->metrics.sent_bytes, bytes);
     if (client->catchup != NULL) {
         tt_private_taken(client, bytes);
+        if (!tt_outbox_empty(&client->outbox) || client->state == TT_CLIENT_CLOSING ||
+            (client->catchup != NULL && client->catchup->carry != NULL))
+            tt_exchange_ready(x);
         return;
     }
     while (bytes != 0) {
@@ -337,11 +340,13 @@ static void sse_taken(struct tt_exchange *x, size_t bytes)
         size_t left = tt_sse_frame_bytes(client, f) - client->outbox.sent;
         if (bytes < left) {
             client->outbox.sent += (uint32_t)bytes;
-            return;
+            break;
         }
         bytes -= left;
         tt_sse_frame_taken(client);
     }
+    if (!tt_outbox_empty(&client->outbox) || client->state == TT_CLIENT_CLOSING)
+        tt_exchange_ready(x);
 }
 
 /* ---- opening ---- */

@@ -476,6 +476,13 @@ unsigned tt_answer_slices(struct tt_connection *c, struct tt_slice *slices, unsi
     return count;
 }
 
+bool tt_answer_pulls(const struct tt_connection *c)
+{
+    const struct tt_work *work = c->work;
+    return c->exchange != NULL && c->started && !c->whole &&
+           (work == NULL || (work->out.from == work->out.size && work->rest.size == 0));
+}
+
 static size_t take(size_t *left, size_t bytes)
 {
     size_t taken = bytes < *left ? bytes : *left;

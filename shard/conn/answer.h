@@ -13,6 +13,9 @@
  * is complete and sent ends (tt_http1_answered). With max 1 it only asks whether there is
  * something. */
 unsigned tt_answer_slices(struct tt_connection *c, struct tt_slice *slices, unsigned max);
+/* Everything of ours was taken: what follows, the exchange is asked for when it says it is ready.
+ */
+bool tt_answer_pulls(const struct tt_connection *c);
 /* So many bytes of the last slices were taken by the socket. */
 void tt_answer_taken(struct tt_connection *c, size_t bytes);
 

@@ -69,7 +69,8 @@ void tt_plain_sent(struct tt_connection *c, const struct tt_done *done)
     }
     if (c->wait == TT_WAIT_STALL) tt_connection_wait(c, TT_WAIT_NOTHING);
     tt_answer_taken(c, (size_t)done->result);
-    if (tt_answer_slices(c, peek, 1) != 0) tt_connection_link(c);
+    /* An exchange that is pulled has said by tt_exchange_ready() whether it has more. */
+    if (!tt_answer_pulls(c) && tt_answer_slices(c, peek, 1) != 0) tt_connection_link(c);
 }
 
 void tt_plain_writable(struct tt_connection *c, const struct tt_done *done)

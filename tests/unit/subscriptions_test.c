@@ -1,0 +1,140 @@
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "shard/client/client.h"
+#include "shard/fanout/subscriptions.h"
+
+#define CLIENTS 60u
+
+static const struct tt_hash_key key = {11, 22};
+static struct tt_subscriptions *subs;
+static struct tt_client clients[CLIENTS];
+static unsigned seed = 5;
+
+static void begin(void)
+{
+    cr_assert_eq(tt_subscriptions_create(&subs, &key), TT_OK);
+}
+
+static void end(void)
+{
+    for (uint32_t i = 0; i < CLIENTS; i++)
+        tt_subscriptions_remove(subs, &clients[i], &clients[i].subscription);
+    cr_expect_eq(tt_subscriptions_followed(subs), 0);
+    cr_expect_eq(tt_subscriptions_places(subs), 0);
+    tt_subscriptions_destroy(&subs);
+}
+
+TestSuite(subscriptions, .init = begin, .fini = end);
+
+static struct tt_pattern pattern(const char *text)
+{
+    struct tt_pattern p;
+    cr_assert_eq(tt_pattern_parse(tt_bytes_text(text), &p, NULL), TT_OK, "%s", text);
+    return p;
+}
+
+static void follow(struct tt_client *client, const char *const *texts, uint32_t count)
+{
+    struct tt_pattern patterns[16];
+    for (uint32_t i = 0; i < count; i++) patterns[i] = pattern(texts[i]);
+    cr_assert_eq(tt_subscriptions_add(subs, client, patterns, count, &client->subscription), TT_OK);
+}
+
+/* How often the client stands in the lists that match the channel. */
+static unsigned hits(const struct tt_client *client, const char *channel)
+{
+    struct tt_followed *matches[TT_MATCHES_MAX];
+    unsigned n = tt_subscriptions_match(subs, tt_bytes_text(channel), matches);
+    unsigned found = 0;
+    for (unsigned i = 0; i < n; i++)
+        for (uint32_t k = 0; k < matches[i]->clients_count; k++)
+            found += matches[i]->clients[k] == client;
+    return found;
+}
+
+static uint32_t hash32(const char *channel)
+{
+    return (uint32_t)tt_hash(&key, tt_bytes_text(channel));
+}
+
+Test(subscriptions, overlapping_patterns_deliver_an_event_once)
+{
+    const char *texts[] = {"stock.*", "stock.AAPL", "stock.tech.*", "news", "news"};
+    follow(&clients[0], texts, 5);
+    cr_assert_eq(hits(&clients[0], "stock.AAPL"), 1);
+    cr_assert_eq(hits(&clients[0], "stock.tech.MSFT"), 1);
+    cr_assert_eq(hits(&clients[0], "news"), 1);
+    cr_assert_eq(hits(&clients[0], "stock"), 0);
+    cr_assert_eq(hits(&clients[0], "stocks.AAPL"), 0);
+    cr_assert_eq(clients[0].subscription->count, 2);
+}
+
+Test(subscriptions, a_channel_and_a_prefix_with_the_same_bytes_are_two_things)
+{
+    const char *channel[] = {"a."};
+    const char *prefix[] = {"a.*"};
+    follow(&clients[0], channel, 1);
+    follow(&clients[1], prefix, 1);
+    cr_assert_eq(hits(&clients[0], "a."), 1);
+    cr_assert_eq(hits(&clients[0], "a.b"), 0);
+    cr_assert_eq(hits(&clients[1], "a.b"), 1);
+    cr_assert_eq(hits(&clients[1], "a."), 1);
+}
+
+Test(subscriptions, the_bitmap_rules_out_only_what_nobody_follows)
+{
+    const char *texts[] = {"x.1"};
+    cr_assert_not(tt_subscriptions_may_match(subs, hash32("x.1")));
+    follow(&clients[0], texts, 1);
+    cr_assert(tt_subscriptions_may_match(subs, hash32("x.1")));
+    cr_assert_not(tt_subscriptions_may_match(subs, hash32("x.1") ^ 1u));
+    tt_subscriptions_remove(subs, &clients[0], &clients[0].subscription);
+    cr_assert_not(tt_subscriptions_may_match(subs, hash32("x.1")));
+    const char *all[] = {"*"};
+    follow(&clients[1], all, 1);
+    cr_assert(tt_subscriptions_may_match(subs, hash32("x.1") ^ 1u));
+}
+
+/* Random clients come and go; after each step the lists agree with a naive match of every pattern.
+ */
+Test(subscriptions, agrees_with_a_naive_match)
+{
+    static const char *const names[] = {"a",     "b",     "a.b", "a.c", "a.b.c",
+                                        "a.b.d", "x.y.z", "x.y", "q",   "a.b.c.d"};
+    static const char *const patterns[] = {"a",   "b",     "a.b",   "a.*",     "a.b.*", "*",
+                                           "x.*", "x.y.*", "x.y.z", "a.b.c.d", "q",     "a.b.c.*"};
+    static const char *chosen[CLIENTS][4];
+    static uint32_t counts[CLIENTS];
+    for (int step = 0; step < 1500; step++) {
+        uint32_t i = (uint32_t)rand_r(&seed) % CLIENTS;
+        if (clients[i].subscription != NULL) {
+            tt_subscriptions_remove(subs, &clients[i], &clients[i].subscription);
+            counts[i] = 0;
+        } else {
+            counts[i] = 1 + (uint32_t)rand_r(&seed) % 4;
+            for (uint32_t k = 0; k < counts[i]; k++)
+                chosen[i][k] =
+                    patterns[(size_t)rand_r(&seed) % (sizeof patterns / sizeof *patterns)];
+            follow(&clients[i], chosen[i], counts[i]);
+        }
+        const char *name = names[(size_t)rand_r(&seed) % (sizeof names / sizeof *names)];
+        for (uint32_t c = 0; c < CLIENTS; c++) {
+            bool expected = false;
+            for (uint32_t k = 0; k < counts[c]; k++) {
+                struct tt_pattern p = pattern(chosen[c][k]);
+                expected |= tt_pattern_match(&p, tt_bytes_text(name));
+            }
+            cr_assert_eq(hits(&clients[c], name), expected ? 1 : 0, "client %u, %s", c, name);
+            if (clients[c].subscription == NULL) continue;
+            cr_assert_eq(
+                tt_subscription_matches(clients[c].subscription, tt_bytes_text(name), hash32(name)),
+                expected);
+            if (expected) {
+                cr_assert(tt_subscription_may_match(clients[c].subscription, hash32(name)));
+                cr_assert(tt_subscriptions_may_match(subs, hash32(name)));
+            }
+        }
+    }
+}
