@@ -162,11 +162,12 @@ int main(int argc, char **argv)
     double cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
                  (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
     double rate = (double)events / seconds;
+    unsigned long long blocks = events / BLOCK_LINES;
     (void)printf(
         "ndjson: %llu events of %zu bytes in %.2f s: %.0f events/s, %.1f MB/s; broker %.2f "
         "us of CPU an event; goal %.0f events/s: %s\n",
         events, block_bytes / BLOCK_LINES, seconds, rate,
-        (double)block_bytes * (double)(events / BLOCK_LINES) / seconds / 1e6,
-        cpu / (double)events * 1e6, GOAL, rate >= GOAL ? "reached" : "missed");
+        (double)(block_bytes * blocks) / seconds / 1e6, cpu / (double)events * 1e6, GOAL,
+        rate >= GOAL ? "reached" : "missed");
     return rate >= GOAL ? 0 : 1;
 }
