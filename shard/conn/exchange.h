@@ -51,7 +51,8 @@ struct tt_exchange_ops {
      * of the turn. Pulling again without taken() offers the same bytes again. */
     enum tt_pull (*pull)(struct tt_exchange *x, size_t budget, struct tt_slice *slices,
                          unsigned slices_max, unsigned *count);
-    /* The first `bytes` of what the last pull offered were taken by the socket (0 < bytes). */
+    /* The first `bytes` of what the last pull offered were taken by the socket (0 < bytes). If
+     * there is more to pull, or the end to be said, the exchange calls tt_exchange_ready() here. */
     void (*taken)(struct tt_exchange *x, size_t bytes);
     /* The last call: the protocol forgets the exchange, which may free itself. Null is not allowed.
      */

@@ -160,9 +160,10 @@ static enum tt_pull stream_pull(struct tt_exchange *x, size_t budget, struct tt_
 
 static void stream_taken(struct tt_exchange *x, size_t bytes)
 {
-    (void)x;
     stream.taken += bytes;
     cr_assert_leq(stream.taken, stream.size);
+    /* More bytes, or what comes when all was taken. */
+    if (stream.taken < stream.size || stream.then != TT_PULL_IDLE) tt_exchange_ready(x);
 }
 
 static const struct tt_exchange_ops stream_ops = {"stream", NULL, stream_pull, stream_taken,
