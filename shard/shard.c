@@ -234,7 +234,7 @@ void tt_shard_destroy(struct tt_shard **out)
 size_t tt_shard_memory_bound_bytes(const struct tt_shard_options *o)
 {
     size_t buffers = (size_t)o->io.recv_buffer_bytes * o->io.recv_buffers;
-    return o->frame_bytes + o->catchup_bytes + buffers +
+    return o->frame_bytes + o->catchup_bytes + TT_PUBLISH_BYTES_MAX + buffers +
            (size_t)o->connections.connections_max * MEMORY_A_CLIENT;
 }
 

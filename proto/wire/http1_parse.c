@@ -408,10 +408,11 @@ static enum tt_status check_expect_and_connection(struct tt_http1_head *head,
             }
         } else if (field->known == TT_HTTP1_EXPECT && head->minor >= 1) {
             /* RFC 9110 10.1.1: of HTTP/1.0 it is ignored; any other expectation is 417. */
-            while (tt_http1_list_next(&list, &element))
+            while (tt_http1_list_next(&list, &element)) {
                 if (!tt_bytes_is_nocase(element, "100-continue"))
                     return fail(error, 417, "the only expectation that is met is 100-continue");
-            head->expect_continue = true;
+                head->expect_continue = true;
+            }
         }
     }
     /* RFC 9110 10.1.1: nothing to wait for without a body. */

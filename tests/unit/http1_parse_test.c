@@ -167,6 +167,8 @@ Test(http1_parse, expect_continue)
     cr_assert_not(head.expect_continue);
     accepts("POST / HTTP/1.0\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n", "");
     cr_assert_not(head.expect_continue);
+    accepts("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: \r\n\r\n", "x");
+    cr_assert_not(head.expect_continue);
     refuses("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 200-ok\r\n\r\n", 417);
 }
 
