@@ -174,6 +174,12 @@ static uint32_t read_run(struct tt_shard *shard, uint32_t partition, uint32_t ma
             uint64_t arrival = tt_arrivals_push(&shard->arrivals, partition, d->offset + 1);
             if (tt_subscriptions_may_match(shard->subscriptions, d->channel_hash))
                 fan_out(shard, partition, tt_tail_record(tail, d), arrival);
+        } else if (d->class == TT_RECORD_HOLE) {
+            struct tt_record hole;
+            enum tt_status status = tt_record_decode(tt_tail_record(tail, d), &hole);
+            TT_ASSERT(status == TT_OK);
+            if (hole.hole_end > shard->arrivals.next[partition])
+                tt_arrivals_push(&shard->arrivals, partition, hole.hole_end);
         }
         if (i % LOOK_AT_CLOCK_EVERY == 0 && tt_io_now_ns(shard->io) > deadline_ns) break;
     }
