@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "proto/base/limits.h"
+#include "proto/event/channel.h"
 #include "tests/unit/guard.h"
 
 #define TAKEN_US 1732558200123456
@@ -412,4 +413,64 @@ Test(envelope, outgoing_members_stand_in_order)
     cr_assert_str_eq(outgoing(&placed),
                      "{\"type\":\"update\",\"channel\":\"a\\\"b\\\\\",\"payload\":null,"
                      "\"timestamp\":-5,\"id\":\"AAAAAA-0-0\",\"op\":\"delete\"}");
+}
+
+/* ---- random damage ---- */
+
+static unsigned seed = 31;
+
+static unsigned random_below(unsigned limit)
+{
+    return (unsigned)rand_r(&seed) % limit;
+}
+
+/* Whatever is accepted leaves as one line of valid JSON, with a channel and a type that are
+ * allowed. */
+Test(envelope, what_is_accepted_leaves_valid)
+{
+    static const char *const seeds[] = {
+        "{\"channel\":\"stock.AAPL\",\"type\":\"up\\u0064ate\",\"payload\":{\"a\":\n[1,2]},"
+        "\"timestamp\":17,\"conflate\":false,\"headers\":{\"k\":\n\"v\"}}",
+        "{\"data\":\"AB+\\/"
+        "\",\"encoding\":\"base64\",\"channel\":\"\\u0061\\n\",\"op\":\"delete\"}",
+        "{\"channel\":\"\\ud83d\\ude00\xC3\xA4\",\"eventType\":\"x\",\"payload\":"
+        "\"\\ud800\\r\\n\"}",
+    };
+    static const char pieces[][8] = {"\"", "\\",  "\\u00", "\n", "\r",   "{",    "}",
+                                     ",",  ":",   "[",     "]",  "null", "\xC3", "\xA4",
+                                     "=",  "\\/", "0",     " ",  "\\n",  "\x01", "a"};
+    unsigned accepted = 0;
+    for (unsigned round = 0; round < 60000; round++) {
+        char text[400];
+        const char *from = seeds[random_below(3)];
+        size_t size = strlen(from);
+        memcpy(text, from, size);
+        for (unsigned i = 0; i <= random_below(2); i++) {
+            const char *piece = pieces[random_below(sizeof pieces / sizeof *pieces)];
+            size_t at = random_below((unsigned)size), bytes = strlen(piece);
+            if (random_below(2) == 0) {
+                memmove(text + at, text + at + 1, size - at - 1);
+                size--;
+            } else {
+                memmove(text + at + bytes, text + at, size - at);
+                memcpy(text + at, piece, bytes);
+                size += bytes;
+            }
+        }
+        struct tt_bytes copy = guard_copy(0, tt_bytes(text, size));
+        if (tt_envelope_parse((uint8_t *)copy.data, size, 262144, TAKEN_US, &event, &error) !=
+            TT_OK) {
+            cr_assert(error.status == 400 && error.message[0] != 0);
+            cr_assert(tt_bytes_is_utf8(tt_bytes_text(error.message)));
+            continue;
+        }
+        accepted++;
+        struct tt_placed_event placed = {.event = event,
+                                         .position = {.history = {"k7Qp2a"}, .offset = 1}};
+        const char *out = outgoing(&placed); /* checks that it is valid JSON */
+        cr_assert_null(strpbrk(out, "\r\n"), "%s", out);
+        cr_assert_eq(tt_channel_check(event.channel, NULL), TT_OK);
+        cr_assert_eq(tt_type_check(event.type, NULL), TT_OK);
+    }
+    cr_assert_gt(accepted, 1000);
 }

@@ -653,3 +653,70 @@ Test(http1_values, paths)
         if (cases[i].decoded != NULL) is(tt_writer_bytes(&w), cases[i].decoded);
     }
 }
+
+/* ---- random damage ---- */
+
+static unsigned seed = 23;
+
+static unsigned random_below(unsigned limit)
+{
+    return (unsigned)rand_r(&seed) % limit;
+}
+
+static size_t damage(char *text, size_t size, size_t capacity)
+{
+    static const char pieces[][8] = {"\r\n", "\n", "\r", " ", "\t",  ":",   "\x01",  "\x80",
+                                     "a",    "0",  ",",  ";", "/",   "?",   "#",     "HTTP",
+                                     "Host", "\"", "[",  "]", "1.1", "2.0", "\r\n ", "chunked"};
+    for (unsigned i = 0; i <= random_below(2); i++) {
+        const char *piece = pieces[random_below(sizeof pieces / sizeof *pieces)];
+        size_t at = random_below((unsigned)size), bytes = strlen(piece);
+        if (random_below(3) == 0) {
+            memmove(text + at, text + at + 1, size - at - 1);
+            size--;
+        } else if (size + bytes <= capacity) {
+            memmove(text + at + bytes, text + at, size - at);
+            memcpy(text + at, piece, bytes);
+            size += bytes;
+        }
+    }
+    return size;
+}
+
+/* Whether a head is taken, where it ends and what it says does not depend on how it came. */
+Test(http1_parse, splits_do_not_matter_for_damaged_heads)
+{
+    static const char *const seeds[] = {
+        "GET /sse?channels=a HTTP/1.1\r\nHost: a:80\r\nAccept: text/event-stream\r\n\r\n",
+        "POST /p HTTP/1.1\r\nHost: [::1]:80\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n",
+        "\r\nPOST http://a/p HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nConnection: x, "
+        "close\r\nExpect: 100-continue\r\n\r\n",
+    };
+    unsigned taken = 0, refused = 0;
+    for (unsigned round = 0; round < 20000; round++) {
+        static struct tt_http1_head whole_head;
+        struct tt_http1_progress progress = {0};
+        struct tt_http1_error error;
+        char text[300];
+        size_t used = 0, used_slowly = 0;
+        const char *from = seeds[random_below(3)];
+        size_t size = strlen(from);
+        memcpy(text, from, size);
+        size = damage(text, size, sizeof text);
+        struct tt_bytes whole = guard_copy(3, tt_bytes(text, size));
+        enum tt_status status =
+            tt_http1_parse(whole, &limits, &progress, &whole_head, &used, &error);
+        enum tt_status slowly = parse_byte_by_byte(tt_bytes(text, size), &used_slowly, &error);
+        if (status == TT_MORE) continue; /* a wrong first byte is only told sooner */
+        cr_assert_eq(status, slowly, "%.*s", (int)size, text);
+        taken += status == TT_OK;
+        refused += status == TT_EPROTO;
+        if (status != TT_OK) continue;
+        cr_assert_eq(used, used_slowly);
+        cr_assert_eq(whole_head.fields_count, head.fields_count);
+        cr_assert_eq(whole_head.framing, head.framing);
+        cr_assert_eq(whole_head.content_length, head.content_length);
+        cr_assert_eq(whole_head.path.size, head.path.size);
+    }
+    cr_assert(taken > 1000 && refused > 1000);
+}
