@@ -473,6 +473,8 @@ static void turn(struct tt_shard *shard)
     if (tt_replay_step(shard)) more = true;
     flush(shard);
     tt_owner_work(shard);
+    /* What came in while sending, or found room only now: seen before this shard waits. */
+    tt_owner_publish(shard);
     uint64_t drain_ns = tt_drain_step(shard);
     phases(shard);
 

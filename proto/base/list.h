@@ -37,6 +37,7 @@ static inline bool tt_node_linked(const struct tt_node *n)
 static inline void tt_list_insert_before_(struct tt_node *at, struct tt_node *n)
 {
     TT_ASSERT(n->next_ == NULL && n->previous_ == NULL);
+    TT_ASSERT(at->previous_ != NULL && at != n);
     n->next_ = at;
     n->previous_ = at->previous_;
     at->previous_->next_ = n;
