@@ -271,6 +271,7 @@ static void *thread_main(void *context)
     struct tt_io *io = tt_load_io(e->load, e->count, &e->trouble);
 
     if (io == NULL) return NULL;
+    e->io_name = tt_io_name(io);
     if (tt_io_sockets_max(io) < e->count) {
         tt_trouble_add(&e->trouble,
                        "--clients: one thread can hold %" PRIu32

@@ -20,6 +20,7 @@ struct tt_engine {
     uint32_t count; /* of its clients */
     pthread_t thread;
     struct tt_trouble trouble;
+    const char *io_name; /* for after its end; null: it had none */
     /* Read by others while it runs. */
     _Atomic uint64_t connected;
     _Atomic uint64_t delivered; /* different events, summed over the clients */

@@ -7,6 +7,7 @@
 #include "proto/base/assert.h"
 #include "tools/ttload/payload.h"
 #include "tools/ttload/post.h"
+#include "tools/ttload/proc.h"
 
 #define LOOK_AROUND_NS 20000000u
 #define ANSWER_MAX_NS  UINT64_C(10000000000) /* an answer that takes longer never comes */
@@ -168,9 +169,11 @@ static void *thread_main(void *context)
     struct tt_publisher *p = context;
     struct tt_io *io = tt_load_io(p->load, p->count_, &p->trouble);
     if (io != NULL) {
+        p->io_name = tt_io_name(io);
         run(p, io);
         tt_io_destroy(&io);
     }
+    atomic_store_explicit(&p->cpu_ns, tt_proc_thread_cpu_ns(), memory_order_relaxed);
     atomic_store_explicit(&p->ended, true, memory_order_release);
     return NULL;
 }

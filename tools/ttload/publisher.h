@@ -22,7 +22,9 @@ struct tt_publisher {
     _Atomic uint64_t accepted; /* events that the broker has answered for */
     _Atomic bool ended;        /* everything is answered, or it gave up */
     /* For after its end. */
-    uint32_t *published; /* of each channel: highest number that was accepted */
+    _Atomic uint64_t cpu_ns; /* that its thread has used */
+    const char *io_name;     /* null: it had none */
+    uint32_t *published;     /* of each channel: highest number that was accepted */
     struct tt_histogram
         lateness;               /* of writing a request, where nothing but ttload held it up, ns */
     struct tt_histogram answer; /* from writing a request to its answer, ns */

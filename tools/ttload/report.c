@@ -23,6 +23,12 @@ void tt_report_failure(struct tt_report *r, const char *format, ...)
     va_end(arguments);
 }
 
+/* A second of the measured part; nothing when the run did not come so far. */
+static double rate(const struct tt_report *r, uint64_t count)
+{
+    return r->seconds > 0 ? (double)count / r->seconds : 0;
+}
+
 static double per(double value, uint64_t count)
 {
     return count == 0 ? 0 : value / (double)count;
@@ -71,7 +77,7 @@ static void text_ms(FILE *out, const char *name, const struct tt_histogram *h)
 
 static void text_process(const struct tt_report *r, FILE *out)
 {
-    double ms = r->seconds * 10; /* of one core, for per cent */
+    double ms = r->seconds > 0 ? r->seconds * 10 : 1; /* of one core, for per cent */
     const struct tt_proc_sample *a = &r->begin;
     const struct tt_proc_sample *b = &r->end;
 
@@ -108,16 +114,15 @@ void tt_report_text(const struct tt_report *r, FILE *out)
             r->seconds);
     text_ms(out, "connecting", &r->connect);
     fprintf(out, "%-14s %" PRIu64 " events, %.0f/s; %" PRIu64 " in the whole run\n", "published",
-            r->window_published, (double)r->window_published / r->seconds, r->published);
+            r->window_published, rate(r, r->window_published), r->published);
     fprintf(out,
             "%-14s %" PRIu64 " deliveries, %.0f/s, %.1f MB/s, %.0f bytes each, %.2f a receive\n",
-            "delivered", r->window_delivered, (double)r->window_delivered / r->seconds,
-            (double)r->window_bytes / r->seconds / 1e6,
-            per((double)r->window_bytes, r->window_delivered),
+            "delivered", r->window_delivered, rate(r, r->window_delivered),
+            rate(r, r->window_bytes) / 1e6, per((double)r->window_bytes, r->window_delivered),
             per((double)r->window_delivered, r->window_receives));
     text_ms(out, "latency", &r->latency);
     text_ms(out, "answers", &r->answer);
-    if (r->has_process) text_process(r, out);
+    if (r->has_process && r->seconds > 0) text_process(r, out);
     fprintf(out, "%-14s busiest thread %.0f %%, all %.2f cores; other processes %.2f cores\n",
             "ttload itself", r->busiest_thread * 100, r->own_cpu, r->foreign_cpu);
     text_ms(out, "its lateness", &r->lateness);
@@ -211,14 +216,14 @@ void tt_report_json(const struct tt_report *r, FILE *out)
             ",\"published_per_s\":%.1f,\"delivered\":%" PRIu64
             ",\"delivered_per_s\":%.1f,\"bytes\":%" PRIu64 ",\"bytes_per_delivery\":%.3f"
             ",\"deliveries_per_receive\":%.3f}",
-            r->window_published, (double)r->window_published / r->seconds, r->window_delivered,
-            (double)r->window_delivered / r->seconds, r->window_bytes,
+            r->window_published, rate(r, r->window_published), r->window_delivered,
+            rate(r, r->window_delivered), r->window_bytes,
             per((double)r->window_bytes, r->window_delivered),
             per((double)r->window_delivered, r->window_receives));
     json_ms(out, "connect_ms", &r->connect);
     json_ms(out, "latency_ms", &r->latency);
     json_ms(out, "answer_ms", &r->answer);
-    if (r->has_process) json_process(r, out);
+    if (r->has_process && r->seconds > 0) json_process(r, out);
     fprintf(out, ",\"ttload\":{\"busiest_thread\":%.4f,\"own_cores\":%.4f,\"foreign_cores\":%.4f",
             r->busiest_thread, r->own_cpu, r->foreign_cpu);
     json_ms(out, "lateness_ms", &r->lateness);

@@ -30,7 +30,6 @@ struct run {
 /* What is read at the beginning and at the end of the measured part. */
 struct mark {
     uint64_t published, delivered, bytes, receives;
-    uint64_t busiest_ns, own_ns;
     uint64_t thread_ns[65];
     struct tt_proc_sample broker;
     struct tt_proc_sample own;
@@ -115,7 +114,9 @@ static void take_mark(struct run *r, struct mark *m)
     for (uint32_t i = 0; i < r->engines_started; i++) {
         m->thread_ns[i] = thread_cpu_ns(r->engines[i].thread);
     }
-    m->thread_ns[r->engines_started] = thread_cpu_ns(r->publisher.thread);
+    bool ended = atomic_load_explicit(&r->publisher.ended, memory_order_acquire);
+    m->thread_ns[r->engines_started] =
+        ended ? tt_counter(&r->publisher.cpu_ns) : thread_cpu_ns(r->publisher.thread);
     read_counters(r, m);
 }
 
@@ -203,7 +204,10 @@ static void fill_window(struct run *r, const struct mark *a, const struct mark *
     report->window_bytes = b->bytes - a->bytes;
     report->window_receives = b->receives - a->receives;
     for (uint32_t i = 0; i <= r->engines_started; i++) {
-        double share = (double)(b->thread_ns[i] - a->thread_ns[i]) / ns;
+        /* A thread of clients that gave up has no time any more; the run has failed then. */
+        uint64_t used_ns =
+            b->thread_ns[i] < a->thread_ns[i] ? 0 : b->thread_ns[i] - a->thread_ns[i];
+        double share = (double)used_ns / ns;
         if (share > report->busiest_thread) report->busiest_thread = share;
         report->own_cpu += share;
     }
@@ -324,6 +328,7 @@ static bool init(struct run *r, const struct tt_run_options *options)
                                                            : (uint32_t)options->channels_per_client;
     tt_address_text(&options->address, r->load.host);
     r->report.options = options;
+    r->report.io_name = "none";
     r->report.has_process = options->pid != 0;
     tt_histogram_init(&r->report.latency);
     tt_histogram_init(&r->report.connect);
@@ -345,11 +350,13 @@ static void stop(struct run *r)
         tt_engine_stop(&r->engines[i]);
         tt_histogram_merge(&r->report.latency, &r->engines[i].latency);
         tt_histogram_merge(&r->report.connect, &r->engines[i].connect);
+        if (r->engines[i].io_name != NULL) r->report.io_name = r->engines[i].io_name;
     }
     if (r->publisher_started) {
         tt_publisher_stop(&r->publisher);
         tt_histogram_merge(&r->report.lateness, &r->publisher.lateness);
         tt_histogram_merge(&r->report.answer, &r->publisher.answer);
+        if (r->publisher.io_name != NULL) r->report.io_name = r->publisher.io_name;
     }
 }
 
