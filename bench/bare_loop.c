@@ -301,22 +301,28 @@ static void reply(struct client *c, const char *text, size_t size)
     if (send(c->fd, text, size, MSG_NOSIGNAL) != (ssize_t)size) die("an answer");
 }
 
-/* One envelope as the frame that a broker would send: `timestamp` and `id` at its end. */
+/* One envelope as the frame that the broker sends, byte for byte of the same length: one chunk up
+ * to the data line, with `timestamp` and `id` at the envelope's end, and one with the id line. */
 static void publish(struct bare *b, const char *envelope, size_t size)
 {
     char id[32];
     char tail[96];
-    char chunk[16];
+    char head_a[16];
+    char head_b[16];
     int id_size = snprintf(id, sizeof id, "bare00-0-%" PRIu64, b->events++);
     int tail_size = snprintf(tail, sizeof tail, ",\"timestamp\":1732558200000,\"id\":\"%s\"}", id);
-    size_t body = 18 + size - 1 + (size_t)tail_size + 5 + (size_t)id_size + 2;
-    int chunk_size = snprintf(chunk, sizeof chunk, "%zx\r\n", body);
-    char *at = append(b, (size_t)chunk_size + body + 2);
-    at = mempcpy(at, chunk, (size_t)chunk_size);
+    size_t body_a = 18 + size - 1 + (size_t)tail_size + 1;
+    size_t body_b = 4 + (size_t)id_size + 2;
+    int size_a = snprintf(head_a, sizeof head_a, "%zx\r\n", body_a);
+    int size_b = snprintf(head_b, sizeof head_b, "%zx\r\n", body_b);
+    char *at = append(b, (size_t)size_a + body_a + 2 + (size_t)size_b + body_b + 2);
+    at = mempcpy(at, head_a, (size_t)size_a);
     at = mempcpy(at, "event: load\ndata: ", 18);
     at = mempcpy(at, envelope, size - 1); /* without its closing brace */
     at = mempcpy(at, tail, (size_t)tail_size);
-    at = mempcpy(at, "\nid: ", 5);
+    at = mempcpy(at, "\n\r\n", 3);
+    at = mempcpy(at, head_b, (size_t)size_b);
+    at = mempcpy(at, "id: ", 4);
     at = mempcpy(at, id, (size_t)id_size);
     (void)memcpy(at, "\n\n\r\n", 4);
     b->deliveries += b->streams;
