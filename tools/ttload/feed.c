@@ -268,6 +268,7 @@ static uint64_t act(struct feed *f)
     case FEED_SETTLING:
         if (!f->unsettled && f->post.state == TT_POST_IDLE && f->settle.state != TT_SETTLE_OPEN) {
             after_settling(f);
+            if (f->state == FEED_READY) return f->now_ns;
         }
         break;
     case FEED_ASKED:

@@ -39,7 +39,7 @@ void tt_settle_close(struct tt_settle *s, struct tt_io *io)
 
 void tt_settle_write_mark(const struct tt_settle *s, struct tt_writer *w)
 {
-    tt_write_format(w, "[{\"channel\":\"%s\",\"type\":\"mark\",\"payload\":null}]", s->mark);
+    tt_write_format(w, "[{\"type\":\"mark\",\"channel\":\"%s\",\"payload\":null}]", s->mark);
 }
 
 static enum tt_settle_event lose(struct tt_settle *s, struct tt_io *io)
