@@ -167,7 +167,8 @@ int main(void)
 {
     (void)alarm(120);
     stream();
+    (void)puts("ok 1 - mailbox: messages arrive in order, whole, over a ring that wraps");
     parking();
-    (void)puts("mailbox: ok");
+    (void)puts("ok 2 - mailbox: no wake-up is lost between parking and posting");
     return 0;
 }
