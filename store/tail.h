@@ -96,9 +96,9 @@ uint32_t tt_tail_run(const struct tt_tail *tail, uint64_t sequence, uint64_t end
 /* The record's bytes, for tt_record_decode(). Valid as long as the descriptor: to the end of the
  * turn, or until the shard advances past it, whichever is later. */
 struct tt_bytes tt_tail_record(const struct tt_tail *tail, const struct tt_tail_descriptor *d);
-/* The first sequence in memory, and its offset (the head's, when nothing is in memory): whoever
- * needs an older offset reads segments. Once a turn, at its beginning; nothing below may be read in
- * this turn. */
+/* The first sequence in memory, and its offset (the head's, when nothing is in memory): what is
+ * older and was read by all shards lies in segments. Once a turn, at its beginning; nothing below
+ * may be read in this turn. */
 uint64_t tt_tail_first(const struct tt_tail *tail, uint64_t *first_offset);
 /* The first sequence in [first, end) whose record ends behind `offset` (the event with that offset
  * or the next one that there is; a hole that covers it); `end` if none. first: of tt_tail_first()
@@ -118,8 +118,10 @@ struct tt_tail_plan {
 struct tt_tail_plan tt_tail_plan(const struct tt_tail *tail);
 TT_MUST_USE enum tt_status tt_tail_plan_open(const struct tt_tail *tail, struct tt_tail_plan *plan,
                                              uint32_t chunks);
+/* The batch did not fit: free at least what it takes. Until tt_tail_wait_over(). */
+void tt_tail_want(struct tt_tail *tail, const struct tt_tail_plan *plan, uint32_t descriptors);
 /* The window in memory for `chunks` chunks in a row that lie at `place` in the log, behind those
- * that were opened before. Null: no room; the tail then frees as much as that needs. */
+ * that were opened before. Null: no room. */
 uint8_t *tt_tail_open_chunks(struct tt_tail *tail, uint64_t place, uint32_t chunks);
 /* There is room in the ring for that many descriptors. TT_OK, TT_FULL, TT_ETOOBIG. */
 TT_MUST_USE enum tt_status tt_tail_has_descriptors(const struct tt_tail *tail, uint32_t count);

@@ -264,7 +264,8 @@ static bool seek(struct tt_segments *s, struct tt_segment_reader *reader)
         return true;
     }
     reader->seeking = false;
-    tt_reader_init(&reader->records, reader->place, reader->end);
+    tt_reader_init(&reader->records, reader->place, reader->end,
+                   reader->end == reader->view->segment.end_place);
     return read_block(s, reader);
 }
 
@@ -281,7 +282,8 @@ static bool begin(struct tt_segments *s, struct tt_segment_reader *reader)
         tt_reader_find_offset(&reader->find, &view->segment, reader->end, reader->offset);
         return seek(s, reader);
     }
-    tt_reader_init(&reader->records, reader->place, reader->end);
+    tt_reader_init(&reader->records, reader->place, reader->end,
+                   reader->end == reader->view->segment.end_place);
     return read_block(s, reader);
 }
 
