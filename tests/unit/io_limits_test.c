@@ -1,10 +1,15 @@
 /* The conformance suite of the io: waiting, wakes, foreign descriptors, and what happens at the
  * limits of the process. */
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "shard/mailbox.h"
@@ -49,7 +54,8 @@ static struct tt_io *woken_by_signal;
 static void on_signal(int number)
 {
     (void)number;
-    tt_io_wake_from_outside(woken_by_signal);
+    /* Its contract allows it: an atomic exchange and a write(). */
+    tt_io_wake_from_outside(woken_by_signal); // NOLINT(bugprone-signal-handler)
 }
 
 BOTH(a_signal_handler_can_wake)
@@ -339,6 +345,46 @@ Test(io_auto, without_locked_memory_epoll_is_chosen_and_says_why, .timeout = 60)
     as_user(8u << 20, name, why); /* Debian's default */
     cr_assert_str_eq(name, "io_uring", "%s", why);
     cr_assert_str_empty(why);
+}
+
+/* As the default profile of Docker does it; the filter stays for the life of the test's process. */
+static void forbid_io_uring(uint32_t error)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof filter / sizeof filter[0], filter};
+    cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+static void expect_fallback(uint32_t error)
+{
+    forbid_io_uring(error);
+    struct tt_io_options options = {.sockets_max = 10, .recv_buffers = 8, .recv_buffer_bytes = 64};
+    char why[256];
+    struct tt_io *io = NULL;
+    cr_assert_eq(tt_io_create(&io, &options, why, sizeof why), TT_OK);
+    cr_assert_str_eq(tt_io_name(io), "epoll");
+    cr_assert_not_null(strstr(why, "seccomp"), "%s", why);
+    tt_io_destroy(&io);
+    options.kind = TT_IO_URING; /* asked for by name: no fallback */
+    cr_assert_eq(tt_io_create(&io, &options, why, sizeof why), TT_EUNSUPPORTED);
+    cr_assert_null(io);
+    cr_assert_not_null(strstr(why, "seccomp"), "%s", why);
+}
+
+Test(io_auto, a_container_that_forbids_io_uring_gets_epoll_and_is_told_why)
+{
+    expect_fallback(EPERM);
+}
+
+Test(io_auto, a_container_that_hides_io_uring_gets_epoll_and_is_told_why)
+{
+    expect_fallback(ENOSYS);
 }
 
 Test(io_auto, io_uring_is_chosen_where_it_works)
