@@ -166,7 +166,7 @@ broker_test('a cursor older than the log gets resync expired and goes on from th
 
 broker_test('a cursor of another history, or one that cannot be read, gets resync history', { small: true }, async (broker) => {
   await publish(broker, { channel: 'c', payload: 'old' });
-  for (const cursor of ['Zzzzz9-0-17', 'rubbish', '~AAAA', '~', '%00', '-', `${broker.history}-0-`, `${broker.history}-7-1`, 'x'.repeat(3000), '💩']) {
+  for (const cursor of ['Zzzzz9-0-17', 'rubbish', '~AAAA', '~', '%00', '-', `${broker.history}-0-`, 'x'.repeat(3000), '💩']) {
     const client = await subscribe(broker, `/sse?channels=c&cursor=${encodeURIComponent(cursor)}`);
     const resync = await client.control('resync');
     assert.equal(resync.json.reason, 'history', cursor.slice(0, 40));
