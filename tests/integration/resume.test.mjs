@@ -21,11 +21,11 @@ async function fill(broker, sequence, channel, bytes, filler = 1000) {
   }
 }
 
-/** Reads until the counter has the newest event of `channel`; asserts exactness. */
+/** Reads on until the counter has event `newest` of `channel`; asserts exactness. */
 async function read_to(client, counter, channel, newest) {
-  let at = 0;
   await client.when((c) => {
-    for (; at < c.events.length; at++) counter.take(c.events[at]);
+    c.counted ??= 0;
+    for (; c.counted < c.events.length; c.counted++) counter.take(c.events[c.counted]);
     return counter.newest(channel) >= newest;
   }, `event ${newest} of ${channel}`, 60_000);
   counter.assert_exact();
