@@ -363,7 +363,8 @@ static void take_all(struct loading *l, struct tt_config *config)
 /* What no single option can be blamed for. */
 static void check_together(struct loading *l, const struct tt_config *c)
 {
-    uint64_t event_chunks = (c->max_event_bytes + TT_CHUNK_BYTES) / TT_CHUNK_BYTES + 1;
+    /* Chunks of the largest record; its text and framing are well below 8 KiB. */
+    uint64_t event_chunks = (c->max_event_bytes + 8192 + TT_CHUNK_BYTES - 1) / TT_CHUNK_BYTES;
     char what[256];
     if (c->listen.count == 0 || c->listen.count > tt_params[TT_PARAM_ID_listen].max) {
         snprintf(what, sizeof(what), "%u addresses; allowed: 1 to %u", c->listen.count,
@@ -377,7 +378,7 @@ static void check_together(struct loading *l, const struct tt_config *c)
     }
     if (c->max_body_bytes < c->max_event_bytes)
         fail(l, "--max-body-bytes", "is smaller than --max-event-bytes");
-    if (c->log_segment_bytes < event_chunks * TT_CHUNK_BYTES)
+    if (c->log_segment_bytes < (1 + event_chunks) * TT_CHUNK_BYTES)
         fail(l, "--log-segment-bytes", "is too small for --max-event-bytes");
     for (uint32_t i = 0; i < c->allow_origin.count; i++) {
         char where[400];

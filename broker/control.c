@@ -237,16 +237,15 @@ static void check_deadline(struct tt_control *c)
 
 /* ---- reload ---- */
 
-static struct tt_cors *make_cors(const struct tt_config *config)
+enum tt_status tt_control_make_cors(const struct tt_config *config, struct tt_cors **cors)
 {
     struct tt_bytes *entries = calloc(config->allow_origin.count + 1, sizeof(*entries));
-    struct tt_cors *cors = NULL;
-    if (entries == NULL) return NULL;
+    if (entries == NULL) return TT_ENOMEM;
     for (uint32_t i = 0; i < config->allow_origin.count; i++)
         entries[i] = tt_bytes_text(config->allow_origin.items[i]);
-    if (tt_cors_create(&cors, entries, config->allow_origin.count) != TT_OK) cors = NULL;
+    enum tt_status status = tt_cors_create(cors, entries, config->allow_origin.count);
     free(entries);
-    return cors;
+    return status;
 }
 
 static void apply(struct tt_control *c, const struct tt_config *config)
@@ -254,8 +253,8 @@ static void apply(struct tt_control *c, const struct tt_config *config)
     for (uint32_t i = 0; i <= c->options.shards_count; i++)
         tt_diag_set_level(c->options.diags[i], (enum tt_diag_level)config->diag_level);
     struct old_cors *old = calloc(1, sizeof(*old));
-    struct tt_cors *cors = old != NULL ? make_cors(config) : NULL;
-    if (cors == NULL) {
+    struct tt_cors *cors = NULL;
+    if (old == NULL || tt_control_make_cors(config, &cors) != TT_OK) {
         free(old);
         tt_diag_write(c->diag, TT_DIAG_ERROR, NULL, "reload_failed", "no memory");
         return;
@@ -312,24 +311,34 @@ static void take_signals(struct tt_control *c)
 
 /* ---- what shards say ---- */
 
-static void shard_started(struct tt_control *c, const struct tt_message *message)
+static void shard_stopped(struct tt_control *c)
 {
-    struct tt_message copy = *message;
-    enum tt_status status = (enum tt_status)TT_MESSAGE_BODY(&copy, tt_message_started)->status;
-    c->started++;
-    if (status != TT_OK && c->failed == TT_OK) {
-        c->failed = status;
-        snprintf(c->error, TT_CONFIG_ERROR_MAX, "shard %u: %s", message->from,
-                 tt_shard_io_why(c->world->shards[message->from]));
-    }
-    if (c->started < c->world->shards_count || c->phase != TT_CONTROL_STARTING) return;
-    if (c->failed != TT_OK)
-        stop(c);
-    else
-        serve(c);
+    if (++c->stopped < c->world->shards_count) return;
+    post_to_all(c, &(struct tt_message){.kind = TT_MESSAGE_EXIT});
+    c->phase = TT_CONTROL_STOPPED;
 }
 
-static void take_message(struct tt_control *c, const struct tt_message *message)
+/* A shard that could not start has ended its thread by itself. */
+static void shard_started(struct tt_control *c, struct tt_message *message)
+{
+    enum tt_status status = (enum tt_status)TT_MESSAGE_BODY(message, tt_message_started)->status;
+    c->started++;
+    if (status != TT_OK && c->failed == TT_OK) {
+        const char *why = tt_shard_io_why(c->world->shards[message->from]);
+        c->failed = status;
+        snprintf(c->error, TT_CONFIG_ERROR_MAX, "shard %u cannot start: %s", message->from,
+                 why[0] != '\0' ? why : tt_status_text(status));
+    }
+    if (c->started == c->world->shards_count && c->phase == TT_CONTROL_STARTING) {
+        if (c->failed == TT_OK)
+            serve(c);
+        else
+            stop(c);
+    }
+    if (status != TT_OK) shard_stopped(c);
+}
+
+static void take_message(struct tt_control *c, struct tt_message *message)
 {
     switch ((enum tt_message_kind)message->kind) {
     case TT_MESSAGE_STARTED: shard_started(c, message); break;
@@ -344,11 +353,7 @@ static void take_message(struct tt_control *c, const struct tt_message *message)
             reload(c);
         }
         break;
-    case TT_MESSAGE_STOPPED:
-        if (++c->stopped < c->world->shards_count) break;
-        post_to_all(c, &(struct tt_message){.kind = TT_MESSAGE_EXIT});
-        c->phase = TT_CONTROL_STOPPED;
-        break;
+    case TT_MESSAGE_STOPPED: shard_stopped(c); break;
     case TT_MESSAGE_HANDOFF:
     case TT_MESSAGE_PUBLISH:
     case TT_MESSAGE_PUBLISHED:
@@ -440,8 +445,7 @@ static void turn(struct tt_control *c)
     more |= tt_operations_flush(c->operations);
     tt_logger_drain(c->logger, wall_us);
     tt_peers_ring(c->world->peers, c->self, false);
-    if (c->phase == TT_CONTROL_STOPPED) return;
-    if (more) {
+    if (more || c->phase == TT_CONTROL_STOPPED) { /* the last submit sends the last wakes */
         tt_io_submit(c->io, 0);
         return;
     }

@@ -52,6 +52,10 @@ void tt_control_destroy(struct tt_control **control);
 struct tt_io *tt_control_io(struct tt_control *control);
 enum tt_io_kind tt_control_io_kind(const struct tt_control *control); /* what was chosen */
 
+/* The table of --allow-origin. TT_OK, TT_ENOMEM. Thread: start-up, control. */
+TT_MUST_USE enum tt_status tt_control_make_cors(const struct tt_config *config,
+                                                struct tt_cors **cors);
+
 struct tt_control_figures_start {
     uint64_t memory_bound_bytes;
     uint64_t connections_max; /* of all shards together */

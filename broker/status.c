@@ -2,6 +2,7 @@
 
 #include "broker/process.h"
 #include "proto/base/assert.h"
+#include "store/tail.h"
 
 size_t tt_status_bytes_max(uint32_t shards_count, uint32_t partitions_count)
 {
@@ -63,6 +64,20 @@ static void write_shard(struct tt_writer *w, const struct tt_operations_view *vi
                     (double)tt_metric_get(&m->turn_max_ns) / 1e6);
 }
 
+static void write_partition(struct tt_writer *w, const struct tt_operations_view *view,
+                            uint32_t index)
+{
+    const struct tt_partition *p = &view->world->partitions[index];
+    tt_write_format(w,
+                    "%s{\"partition\":%u,\"shard\":%u,\"oldest\":%llu,\"head\":%llu,"
+                    "\"writtenPlace\":%llu,\"durablePlace\":%llu}",
+                    index == 0 ? "" : ",", index, p->owner,
+                    (unsigned long long)tt_tail_oldest_offset(p->tail),
+                    (unsigned long long)tt_tail_head_offset(p->tail),
+                    (unsigned long long)tt_tail_written_place(p->tail),
+                    (unsigned long long)tt_tail_durable_place(p->tail));
+}
+
 void tt_status_write(struct tt_writer *w, const struct tt_operations_view *view)
 {
     const struct tt_config *c = view->config;
@@ -94,6 +109,9 @@ void tt_status_write(struct tt_writer *w, const struct tt_operations_view *view)
     write_u64(w, "freeBytes", tt_process_free_bytes(c->data));
     tt_write_text(w, "},\"shards\":[");
     for (uint32_t i = 0; i < shards; i++) write_shard(w, view, i);
+    tt_write_text(w, "],\"partitions\":[");
+    for (uint32_t i = 0; view->world != NULL && i < view->world->partitions_count; i++)
+        write_partition(w, view, i);
     tt_write_text(w, "]}\n");
     TT_ASSERT(!w->overflow);
 }

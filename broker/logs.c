@@ -1,0 +1,155 @@
+#include "broker/logs.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "broker/startup_files.h"
+#include "shard/diag.h"
+#include "store/log.h"
+#include "store/recovery.h"
+#include "store/tail.h"
+
+_Static_assert((int)TT_LOG_ALWAYS == (int)TT_LOG_SYNC_ALWAYS &&
+                   (int)TT_LOG_INTERVAL == (int)TT_LOG_SYNC_INTERVAL &&
+                   (int)TT_LOG_NEVER == (int)TT_LOG_SYNC_NEVER,
+               "--log-sync's choices are the log's policies");
+
+struct tt_logs {
+    struct tt_recovered *recovered; /* kept for the names of directories */
+    struct tt_tail_readers *readers;
+    struct tt_partition *partitions;
+    uint32_t count;
+};
+
+static struct tt_tail_options tail_options(const struct tt_config *config)
+{
+    return (struct tt_tail_options){
+        .bytes = config->tail_bytes,
+        .record_bytes_max = TT_RECORD_BYTES_MAX(config->max_event_bytes + TT_RECORD_TEXT_BYTES_MAX),
+    };
+}
+
+uint64_t tt_logs_memory_bound_bytes(const struct tt_config *config)
+{
+    const struct tt_tail_options options = tail_options(config);
+    return config->log_partitions * tt_tail_memory_bytes(&options);
+}
+
+static enum tt_status recover(struct tt_logs *l, const struct tt_config *config, struct tt_io *io,
+                              char error[TT_CONFIG_ERROR_MAX])
+{
+    const struct tt_recovery_options options = {
+        .files = &tt_startup_files,
+        .directory = config->data,
+        .partitions = (uint32_t)config->log_partitions,
+        .segment_bytes = config->log_segment_bytes,
+        .ceilings = config->log_sync != TT_LOG_SYNC_ALWAYS,
+        .random = {tt_io_random(io), tt_io_random(io), tt_io_random(io)},
+        .wall_us = tt_io_wall_us(io),
+    };
+    char why[TT_RECOVERY_ERROR_BYTES] = "";
+    enum tt_status status = tt_recovery_open(&l->recovered, &options, why);
+    if (status != TT_OK)
+        snprintf(error, TT_CONFIG_ERROR_MAX, "--data=%s: %s", config->data,
+                 why[0] != '\0' ? why : tt_status_text(status));
+    return status;
+}
+
+/* What an operator wants to find after a crash. */
+static void tell(const struct tt_recovered *recovered, const struct tt_config *config,
+                 struct tt_diag *diag)
+{
+    tt_diag_write(diag, TT_DIAG_INFO, NULL, recovered->created ? "log_created" : "log_opened",
+                  "%s: history %s, %u partitions", config->data, recovered->history.text,
+                  recovered->partitions_count);
+    for (uint32_t i = 0; i < recovered->partitions_count; i++) {
+        const struct tt_recovered_partition *p = &recovered->partitions[i];
+        if (p->torn_bytes != 0)
+            tt_diag_write(diag, TT_DIAG_WARN, NULL, "log_torn",
+                          "%s: %llu bytes of an unfinished write at place %llu were cut off",
+                          p->directory, (unsigned long long)p->torn_bytes,
+                          (unsigned long long)p->torn_place);
+        if (p->hole_first != p->hole_end)
+            tt_diag_write(diag, TT_DIAG_WARN, NULL, "log_hole",
+                          "%s: not ended cleanly: offsets %llu to %llu may have been given out and "
+                          "are not used again",
+                          p->directory, (unsigned long long)p->hole_first,
+                          (unsigned long long)(p->hole_end - 1));
+    }
+}
+
+static enum tt_status open_partition(struct tt_logs *l, const struct tt_config *config,
+                                     uint32_t index, uint32_t shards)
+{
+    const struct tt_recovered_partition *recovered = &l->recovered->partitions[index];
+    struct tt_partition *p = &l->partitions[index];
+    struct tt_tail_options tail = tail_options(config);
+    p->index = index;
+    p->owner = index % shards;
+    p->directory = recovered->directory;
+    tail.next_offset = recovered->next_offset;
+    tail.oldest_offset = recovered->oldest_offset;
+    tail.readers = l->readers;
+    tail.owner = p->owner;
+    enum tt_status status = tt_tail_create(&p->tail, &tail);
+    if (status != TT_OK) return status;
+    const struct tt_log_options options = {
+        .recovered = l->recovered,
+        .partition = index,
+        .tail = p->tail,
+        .policy = (enum tt_log_policy)config->log_sync,
+        .sync_interval_ns = config->log_sync_ms * 1000000,
+        .segment_bytes = config->log_segment_bytes,
+        .retention = {.bytes = config->log_retention_bytes / config->log_partitions,
+                      .ms = config->log_retention_ms},
+    };
+    return tt_log_create(&p->log, &options);
+}
+
+enum tt_status tt_logs_open(struct tt_logs **logs, const struct tt_config *config, struct tt_io *io,
+                            struct tt_world *world, struct tt_diag *diag,
+                            char error[TT_CONFIG_ERROR_MAX])
+{
+    struct tt_logs *l = calloc(1, sizeof(*l));
+    if (l == NULL) return TT_ENOMEM;
+    enum tt_status status = recover(l, config, io, error);
+    if (status == TT_OK) {
+        tell(l->recovered, config, diag);
+        l->count = l->recovered->partitions_count;
+        l->partitions = calloc(l->count, sizeof(*l->partitions));
+        status = l->partitions == NULL ? TT_ENOMEM
+                                       : tt_tail_readers_create(&l->readers, world->shards_count);
+    }
+    for (uint32_t i = 0; status == TT_OK && i < l->count; i++)
+        status = open_partition(l, config, i, world->shards_count);
+    if (status != TT_OK) {
+        if (error[0] == '\0')
+            snprintf(error, TT_CONFIG_ERROR_MAX, "--tail-bytes=%llu, --log-partitions=%llu: %s",
+                     (unsigned long long)config->tail_bytes,
+                     (unsigned long long)config->log_partitions, tt_status_text(status));
+        tt_logs_close(&l);
+        return status;
+    }
+    world->history = l->recovered->history;
+    world->hash_key = l->recovered->hash_key;
+    world->partitions = l->partitions;
+    world->partitions_count = l->count;
+    world->readers = l->readers;
+    *logs = l;
+    return TT_OK;
+}
+
+void tt_logs_close(struct tt_logs **logs)
+{
+    struct tt_logs *l = *logs;
+    if (l == NULL) return;
+    for (uint32_t i = 0; l->partitions != NULL && i < l->count; i++) {
+        if (l->partitions[i].log != NULL) tt_log_destroy(&l->partitions[i].log);
+        if (l->partitions[i].tail != NULL) tt_tail_destroy(&l->partitions[i].tail);
+    }
+    free(l->partitions);
+    if (l->readers != NULL) tt_tail_readers_destroy(&l->readers);
+    if (l->recovered != NULL) tt_recovery_destroy(&l->recovered);
+    free(l);
+    *logs = NULL;
+}

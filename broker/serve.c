@@ -1,0 +1,280 @@
+#include "broker/serve.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "broker/control.h"
+#include "broker/logs.h"
+#include "broker/process.h"
+#include "proto/base/assert.h"
+#include "shard/http/cors.h"
+#include "shard/peers.h"
+
+/* Descriptors that are no clients: operators, listeners, rings, wakes, segments, standard streams.
+ */
+#define DESCRIPTORS_RESERVED   256u
+#define DESCRIPTORS_A_SHARD    64u
+#define CONNECTIONS_SHARD_MAX  (1u << 18) /* the kernel's table and our pools are sized by it */
+#define CONNECTIONS_FOR_OTHERS 1024u      /* publishers, beside --max-clients */
+#define RECV_BUFFER_BYTES      (16u << 10)
+#define RECV_BUFFERS           128u
+#define HEAD_BYTES_MAX         (16u << 10)
+#define HEADERS_MAX            100u
+
+struct thread {
+    pthread_t id;
+    struct tt_shard *shard;
+    int cpu; /* -1: not pinned */
+    uint32_t index;
+};
+
+struct serving {
+    const struct tt_config *config;
+    struct tt_processors processors;
+    struct tt_world world;
+    struct tt_diag *diags[TT_SHARDS_MAX + 1];
+    struct thread threads[TT_SHARDS_MAX];
+    uint32_t threads_started;
+    struct tt_control *control;
+    struct tt_logs *logs;
+    struct tt_cors *cors;
+    struct tt_shard_options options; /* of every shard, but for its processor */
+    uint64_t connections_max;        /* of all shards */
+    char *error;
+};
+
+/* ---- sizes ---- */
+
+/* What each shard, and all together, may hold. On io_uring sockets leave the process's table, so
+ * each shard's own table counts, which is as large as the limit of descriptors; on epoll all shards
+ * share that limit. */
+static void size_connections(struct serving *s, uint32_t descriptors)
+{
+    const struct tt_config *config = s->config;
+    uint32_t shards = s->world.shards_count;
+    uint32_t reserved = DESCRIPTORS_RESERVED + shards * DESCRIPTORS_A_SHARD;
+    uint32_t usable = descriptors > 2 * reserved ? descriptors - reserved : descriptors / 2;
+    bool epoll = tt_control_io_kind(s->control) == TT_IO_EPOLL;
+    uint64_t each = epoll ? usable : descriptors;
+    if (each > CONNECTIONS_SHARD_MAX) each = CONNECTIONS_SHARD_MAX;
+    uint64_t wanted = config->max_clients + CONNECTIONS_FOR_OTHERS;
+    if (config->max_clients != 0 && each > wanted) each = wanted;
+    s->connections_max = epoll && each * shards > usable ? usable : each * shards;
+    s->options.io.sockets_max = (uint32_t)each;
+    s->options.connections.connections_max = (uint32_t)each;
+    s->options.clients_max = (uint32_t)config->max_clients;
+    struct tt_diag *diag = s->diags[shards];
+    if (config->max_clients > s->connections_max)
+        tt_diag_write(diag, TT_DIAG_WARN, NULL, "clients_clamped",
+                      "--max-clients=%llu is more than %s can hold with a limit of %u descriptors; "
+                      "at most %llu are taken",
+                      (unsigned long long)config->max_clients, epoll ? "epoll" : "io_uring",
+                      descriptors, (unsigned long long)s->connections_max);
+    else if (epoll && config->max_clients == 0)
+        tt_diag_write(diag, TT_DIAG_INFO, NULL, "clients_clamped",
+                      "epoll holds at most %llu clients with a limit of %u descriptors",
+                      (unsigned long long)s->connections_max, descriptors);
+    if (epoll && (config->max_clients == 0 || config->max_clients > s->connections_max))
+        s->options.clients_max = (uint32_t)s->connections_max;
+}
+
+static void fill_options(struct serving *s, enum tt_io_kind kind)
+{
+    const struct tt_config *c = s->config;
+    uint32_t owned = (uint32_t)(c->log_partitions / s->world.shards_count) + 1;
+    s->options = (struct tt_shard_options){
+        .io = {.kind = kind,
+               .recv_buffer_bytes = RECV_BUFFER_BYTES,
+               .recv_buffers = RECV_BUFFERS,
+               .files_max = 64 + owned * 4},
+        .connections = {.head_bytes_max = HEAD_BYTES_MAX,
+                        .headers_max = HEADERS_MAX,
+                        .body_bytes_max = c->max_body_bytes,
+                        .header_timeout_ms = (uint32_t)c->header_timeout_ms,
+                        .body_timeout_ms = (uint32_t)c->body_timeout_ms,
+                        .keepalive_ms = (uint32_t)c->keepalive_ms,
+                        .stall_ms = (uint32_t)c->stall_ms,
+                        .prefix = c->http_prefix,
+                        .cors = s->cors},
+        .cpu = -1,
+        .clients_per_address_max = (uint32_t)c->max_clients_per_address,
+        .channels_per_client_max = (uint32_t)c->max_channels_per_client,
+        .outbox_bytes = c->outbox_bytes,
+        .frame_bytes = c->frame_bytes,
+        .catchup_bytes = c->catchup_bytes,
+        .event_bytes_max = c->max_event_bytes,
+        .body_bytes_max = c->max_body_bytes,
+        .heartbeat_ms = (uint32_t)c->heartbeat_ms,
+        .retry_ms = (uint32_t)c->retry_ms,
+        .publish_wait_ms = (uint32_t)c->publish_wait_ms,
+        .stall_ms = (uint32_t)c->stall_ms,
+        .overload_stream = c->http_overload == TT_HTTP_OVERLOAD_STREAM,
+        .demo = c->demo,
+        .log_sync_always = c->log_sync == TT_LOG_SYNC_ALWAYS,
+    };
+}
+
+/* Everything that grows with clients or events has a bound of its own; their sum. */
+static uint64_t memory_bound(const struct serving *s)
+{
+    return tt_logs_memory_bound_bytes(s->config) +
+           s->world.shards_count * (uint64_t)tt_shard_memory_bound_bytes(&s->options);
+}
+
+/* ---- threads ---- */
+
+static void *run_shard(void *context)
+{
+    struct thread *t = context;
+    char name[16];
+    snprintf(name, sizeof(name), "shard-%u", t->index);
+    pthread_setname_np(pthread_self(), name);
+    if (t->cpu >= 0) tt_process_pin((uint16_t)t->cpu);
+    tt_shard_run(t->shard);
+    return NULL;
+}
+
+static enum tt_status create_shards(struct serving *s)
+{
+    bool pinned = s->world.shards_count <= s->processors.count;
+    for (uint32_t i = 0; i < s->world.shards_count; i++) {
+        struct tt_shard_options options = s->options;
+        options.cpu = pinned ? s->processors.list[i] : -1;
+        s->threads[i] = (struct thread){.cpu = options.cpu, .index = i};
+        enum tt_status status =
+            tt_shard_create(&s->world.shards[i], &s->world, i, &options, s->diags[i]);
+        if (status != TT_OK) {
+            snprintf(s->error, TT_CONFIG_ERROR_MAX, "shard %u: %s", i, tt_status_text(status));
+            return status;
+        }
+        s->threads[i].shard = s->world.shards[i];
+    }
+    return TT_OK;
+}
+
+static enum tt_status start_threads(struct serving *s)
+{
+    uint32_t shards = s->world.shards_count;
+    for (; s->threads_started < shards; s->threads_started++) {
+        struct thread *t = &s->threads[s->threads_started];
+        int failure = pthread_create(&t->id, NULL, run_shard, t);
+        if (failure != 0) {
+            /* The others wait for a world that will never be complete: end as after a crash; the
+             * log was not written yet. */
+            fprintf(stderr, "tickertape: thread of shard %u: %s\n", t->index, strerror(failure));
+            _Exit(EXIT_FAILURE);
+        }
+    }
+    if (s->processors.count > shards) tt_process_pin_from(&s->processors, shards);
+    return TT_OK;
+}
+
+/* ---- one life ---- */
+
+static enum tt_status prepare(struct serving *s, const struct tt_control_options *control,
+                              uint32_t descriptors)
+{
+    const struct tt_config *config = s->config;
+    uint32_t shards = s->world.shards_count;
+    for (uint32_t i = 0; i <= shards; i++) {
+        enum tt_status status = tt_diag_create(&s->diags[i], i < shards ? i : TT_DIAG_CONTROL);
+        if (status != TT_OK) return status;
+        tt_diag_set_level(s->diags[i], (enum tt_diag_level)config->diag_level);
+    }
+    enum tt_status status = tt_control_create(&s->control, control, s->error);
+    if (status != TT_OK) return status;
+    status = tt_control_make_cors(config, &s->cors);
+    if (status != TT_OK) return status;
+    fill_options(s, tt_control_io_kind(s->control));
+    size_connections(s, descriptors);
+    s->world.shards = calloc(shards, sizeof(*s->world.shards));
+    if (s->world.shards == NULL) return TT_ENOMEM;
+    status = tt_logs_open(&s->logs, config, tt_control_io(s->control), &s->world, s->diags[shards],
+                          s->error);
+    if (status != TT_OK) return status;
+    status = tt_peers_create(&s->world.peers, shards);
+    if (status != TT_OK) return status;
+    tt_peers_join(s->world.peers, tt_peers_control(s->world.peers), tt_control_io(s->control));
+    return create_shards(s);
+}
+
+static void tear_down(struct serving *s)
+{
+    for (uint32_t i = 0; i < s->threads_started; i++) pthread_join(s->threads[i].id, NULL);
+    uint32_t shards = s->world.shards_count;
+    for (uint32_t i = 0; s->world.shards != NULL && i < shards; i++)
+        tt_shard_destroy(&s->world.shards[i]);
+    tt_control_destroy(&s->control);
+    if (s->world.peers != NULL) tt_peers_destroy(&s->world.peers);
+    if (s->logs != NULL) tt_logs_close(&s->logs);
+    if (s->cors != NULL) tt_cors_destroy(&s->cors);
+    free(s->world.shards);
+    for (uint32_t i = 0; i <= shards; i++) tt_diag_destroy(&s->diags[i]);
+}
+
+/* *retry: some shard could not have io_uring, although the control thread could. */
+static enum tt_status live(const struct tt_config *config, enum tt_io_kind kind,
+                           const struct tt_processors *processors, uint32_t descriptors,
+                           struct tt_control_options control, bool *retry,
+                           char error[TT_CONFIG_ERROR_MAX])
+{
+    struct serving *s = calloc(1, sizeof(*s));
+    if (s == NULL) return TT_ENOMEM;
+    s->config = config;
+    s->processors = *processors;
+    s->error = error;
+    s->world.shards_count = config->shards != 0                  ? (uint32_t)config->shards
+                            : processors->usable < TT_SHARDS_MAX ? processors->usable
+                                                                 : TT_SHARDS_MAX;
+    control.io_kind = kind;
+    control.diags = s->diags;
+    control.shards_count = s->world.shards_count;
+    enum tt_status status = prepare(s, &control, descriptors);
+    if (status == TT_OK) status = start_threads(s);
+    if (status == TT_OK) {
+        const struct tt_control_figures_start figures = {memory_bound(s), s->connections_max};
+        status = tt_control_run(s->control, &s->world, &figures, error);
+        *retry =
+            status != TT_OK && kind == TT_IO_AUTO && tt_control_io_kind(s->control) == TT_IO_URING;
+    }
+    tear_down(s);
+    free(s);
+    return status;
+}
+
+enum tt_status tt_serve(const struct tt_config *config, int arguments_count, char *const *arguments,
+                        char *const *environment, char error[TT_CONFIG_ERROR_MAX])
+{
+    struct tt_processors processors;
+    struct tt_control_options control = {.config = config,
+                                         .arguments_count = arguments_count,
+                                         .arguments = arguments,
+                                         .environment = environment};
+    int lock;
+    char why[TT_PROCESS_ERROR_MAX] = "";
+    uint32_t descriptors = tt_process_raise_descriptors();
+    enum tt_status status = tt_process_signals(&control.signals, why);
+    if (status == TT_OK) status = tt_process_lock_directory(config->data, &lock, why);
+    if (status != TT_OK) {
+        snprintf(error, TT_CONFIG_ERROR_MAX, "%s", why);
+        return status;
+    }
+    tt_process_processors(&processors);
+    bool retry = false;
+    status =
+        live(config, (enum tt_io_kind)config->io, &processors, descriptors, control, &retry, error);
+    if (retry) {
+        fprintf(stderr,
+                "tickertape: io_uring is not to be had for every shard (%s); epoll is used\n",
+                error);
+        error[0] = '\0';
+        status = live(config, TT_IO_EPOLL, &processors, descriptors, control, &retry, error);
+    }
+    if (status != TT_OK && error[0] == '\0')
+        snprintf(error, TT_CONFIG_ERROR_MAX, "%s", tt_status_text(status));
+    close(lock);
+    close(control.signals);
+    return status;
+}
