@@ -186,9 +186,9 @@ test: setup-test
 	@tests/run $(if $(ONLY),--only '$(ONLY)')
 test-long: setup-test
 	@tests/run --long $(if $(ONLY),--only '$(ONLY)')
-bench: all $(BENCHES)
-	@for b in $(BENCHES); do echo "== $$b"; $$b || exit 1; done
-	@$(if $(wildcard bench/run),bench/run)
+bench: setup-test
+	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=release all bench-programs
+	@bench/run
 
 # ---- checks ---------------------------------------------------------------------------------------
 
