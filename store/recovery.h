@@ -42,7 +42,8 @@ struct tt_files {
     enum tt_status (*write)(void *context, int32_t file, uint64_t offset, const void *data,
                             size_t size); /* all of it, or a failure */
     enum tt_status (*truncate)(void *context, int32_t file, uint64_t size);
-    enum tt_status (*sync)(void *context, int32_t file); /* data and metadata */
+    enum tt_status (*sync)(void *context,
+                           int32_t file); /* data and metadata, of a file opened in any way */
     enum tt_status (*sync_directory)(void *context, const char *path);
     enum tt_status (*rename)(void *context, const char *from, const char *to);
     enum tt_status (*unlink)(void *context, const char *path);
@@ -65,8 +66,8 @@ struct tt_recovered_partition {
     char *directory;                 /* "DIR/0" */
     struct tt_segment_list segments; /* the newest is not sealed; empty: nothing was ever written */
     uint64_t next_offset;            /* of the next event: behind the hole, if there is one */
-    uint64_t oldest_offset; /* first that the segments may hold; next_offset if they are empty */
-    uint64_t place;         /* where the next record goes */
+    uint64_t oldest_offset;          /* first that the segments may hold, or that is lost */
+    uint64_t place;                  /* where the next record goes */
     int64_t taken_max_us;
     int64_t active_taken_us; /* first taken_us in the newest segment; INT64_MIN: it holds none */
     uint64_t hole_first, hole_end; /* equal: no hole is due */
@@ -80,6 +81,7 @@ struct tt_recovered_partition {
 };
 struct tt_recovered {
     bool created;
+    int64_t wall_us; /* of the options: when it was opened */
     uint32_t format;
     struct tt_history history;
     struct tt_hash_key hash_key;

@@ -158,9 +158,10 @@ static uint32_t chunks_of(const struct tt_tail_options *o)
 {
     uint64_t chunks = o->bytes / TT_CHUNK_BYTES;
     /* The first chunk of a record begins with a header too. */
-    uint64_t record = (o->record_bytes_max + TT_RECORD_SEGMENT_BYTES + TT_RECORD_BATCH_BYTES - 1) /
-                          TT_CHUNK_BYTES +
-                      1;
+    uint64_t record =
+        (o->record_bytes_max + TT_RECORD_SEGMENT_BYTES + 2 * TT_RECORD_BATCH_BYTES - 1) /
+            TT_CHUNK_BYTES +
+        1;
     /* The newest chunk stays; behind it one record, and what is skipped at the ring's end for it.
      */
     uint64_t least = 2 * record;
@@ -436,13 +437,23 @@ bool tt_tail_publish(struct tt_tail *t, uint64_t next_offset)
     return publish(t, t->committed, next_offset);
 }
 
+void tt_tail_whole_below(const struct tt_tail *t, uint64_t place, uint64_t *sequence, uint64_t *end,
+                         uint64_t *next_offset)
+{
+    uint64_t n = *sequence;
+    while (n < t->committed && at(t, n)->place + at(t, n)->length <= place) n++;
+    if (n == *sequence) return;
+    *sequence = n;
+    *end = at(t, n - 1)->place + at(t, n - 1)->length;
+    *next_offset = end_offset(t, at(t, n - 1));
+}
+
 bool tt_tail_publish_below(struct tt_tail *t, uint64_t place)
 {
     uint64_t sequence = atomic_load_explicit(&t->head, memory_order_relaxed);
-    uint64_t before = sequence;
-    while (sequence < t->committed && at(t, sequence)->place + at(t, sequence)->length <= place)
-        sequence++;
-    return sequence != before && publish(t, sequence, end_offset(t, at(t, sequence - 1)));
+    uint64_t before = sequence, end, next_offset;
+    tt_tail_whole_below(t, place, &sequence, &end, &next_offset);
+    return sequence != before && publish(t, sequence, next_offset);
 }
 
 void tt_tail_set_start(struct tt_tail *t)

@@ -136,6 +136,10 @@ struct tt_bytes tt_tail_bytes(const struct tt_tail *tail, uint64_t place, uint64
 bool tt_tail_publish(struct tt_tail *tail, uint64_t next_offset);
 /* Readers may see every record that ends at or before `place`. Returns whether head moved. */
 bool tt_tail_publish_below(struct tt_tail *tail, uint64_t place);
+/* Walks *sequence on over the descriptors whose records end at or before `place`: *end is where the
+ * last of them ends, *next_offset the offset behind it. Both stay if there is none. */
+void tt_tail_whole_below(const struct tt_tail *tail, uint64_t place, uint64_t *sequence,
+                         uint64_t *end, uint64_t *next_offset);
 /* Shards begin at the present head. Before they run. */
 void tt_tail_set_start(struct tt_tail *tail);
 void tt_tail_set_oldest_offset(struct tt_tail *tail, uint64_t offset);

@@ -1,0 +1,389 @@
+#include "store/log_internal.h"
+
+#include <stdlib.h>
+
+#include "proto/base/assert.h"
+#include "proto/base/hash.h"
+#include "store/record.h"
+
+uint64_t tt_log_reclaim_place(const struct tt_log *log)
+{
+    return log->policy == TT_LOG_ALWAYS ? log->durable_place : log->written_place;
+}
+
+bool tt_log_no_space(const struct tt_log *log)
+{
+    for (int lane = 0; lane < TT_LOG_LANES; lane++)
+        if (log->stalled[lane]) return true;
+    return false;
+}
+
+/* ---- where records go ---- */
+
+/* A position in the log as it would be after appending; planning walks a copy of it. */
+struct cursor {
+    uint64_t place;
+    uint64_t window_end;
+    uint64_t segment_base;
+    bool segment_begun;
+};
+
+/* A segment begins with what it is and with what was durable then: recovery needs no more of it. */
+#define SEGMENT_BEGINS_BYTES (TT_RECORD_SEGMENT_BYTES + TT_RECORD_BATCH_BYTES)
+
+/* What stands before a record that does not fit into the window. */
+struct opening {
+    uint32_t chunks; /* 0: it fits */
+    bool segment;
+    uint32_t header_bytes;
+};
+
+static uint32_t chunks_for(uint64_t bytes)
+{
+    return (uint32_t)((bytes + TT_CHUNK_BYTES - 1) / TT_CHUNK_BYTES);
+}
+
+static struct opening opening_for(const struct tt_log *log, const struct cursor *c, uint64_t bytes)
+{
+    if (c->place + bytes <= c->window_end) return (struct opening){0};
+    struct opening o = {.header_bytes = TT_RECORD_CHUNK_BYTES};
+    o.chunks = chunks_for(o.header_bytes + bytes);
+    uint64_t end = c->window_end + (uint64_t)o.chunks * TT_CHUNK_BYTES;
+    /* A record that is larger than a segment makes its segment longer. */
+    o.segment = !c->segment_begun ||
+                (end - c->segment_base > log->segment_bytes && c->window_end > c->segment_base);
+    if (o.segment) {
+        o.header_bytes = SEGMENT_BEGINS_BYTES;
+        o.chunks = chunks_for(o.header_bytes + bytes);
+    }
+    return o;
+}
+
+static void move(struct cursor *c, const struct opening *o, uint64_t bytes)
+{
+    if (o->chunks != 0) {
+        c->place = c->window_end;
+        c->window_end += (uint64_t)o->chunks * TT_CHUNK_BYTES;
+        if (o->segment) {
+            c->segment_base = c->place;
+            c->segment_begun = true;
+        }
+        c->place += o->header_bytes;
+    }
+    c->place += bytes;
+}
+
+static struct cursor cursor_of(const struct tt_log *log)
+{
+    return (struct cursor){log->place, log->window_end, log->segment_base, log->segment_begun};
+}
+
+static void pass(struct tt_log *log, uint32_t bytes)
+{
+    log->window += bytes;
+    log->place += bytes;
+    TT_ASSERT(log->place <= log->window_end);
+}
+
+static void put_batch(struct tt_log *log, int64_t taken_us)
+{
+    pass(log, tt_record_encode_batch(log->window, log->next_offset, taken_us, log->place,
+                                     log->durable_end, log->durable_offset));
+    log->batch_due = false;
+}
+
+/* Ends the window with a pad and opens the next, with its header. */
+static void open_window(struct tt_log *log, const struct opening *o, int64_t wall_us)
+{
+    uint64_t left = log->window_end - log->place;
+    if (left != 0) (void)tt_record_encode_pad(log->window, (uint32_t)left);
+    log->place = log->window_end;
+    uint8_t *window = tt_tail_open_chunks(log->tail, log->place, o->chunks);
+    TT_ASSERT(window != NULL); /* it was planned */
+    uint64_t place = log->place;
+    log->window = window;
+    log->window_end = place + (uint64_t)o->chunks * TT_CHUNK_BYTES;
+    if (!o->segment) {
+        pass(log,
+             tt_record_encode_chunk(window, log->next_offset, wall_us, place, log->taken_max_us));
+        return;
+    }
+    struct tt_segment planned = {.first_offset = log->next_offset,
+                                 .base_place = place,
+                                 .end_place = TT_SEGMENT_GROWS,
+                                 .taken_max_us = log->taken_max_us};
+    enum tt_status status = tt_segment_list_add(&log->planned, &planned);
+    TT_ASSERT(status == TT_OK); /* room was reserved */
+    log->segment_base = place;
+    log->segment_begun = true;
+    log->segment_taken_us = INT64_MIN;
+    pass(log, tt_record_encode_segment(window, log->next_offset, wall_us, place, log->taken_max_us,
+                                       &log->identity));
+    bool due = log->batch_due;
+    put_batch(log, wall_us);
+    log->batch_due = due; /* it stays where the plan has put it */
+}
+
+static uint64_t batch_bytes(const struct tt_log *log)
+{
+    return log->batch_due ? TT_RECORD_BATCH_BYTES : 0;
+}
+
+/* ---- appending ---- */
+
+/* Would all of it fit? Reserves what applying needs. */
+static enum tt_status plan_events(struct tt_log *log, const struct tt_event *events, uint32_t count,
+                                  const struct tt_record_idempotency *idempotency)
+{
+    struct cursor c = cursor_of(log);
+    struct tt_tail_plan plan = tt_tail_plan(log->tail);
+    uint32_t segments = 0;
+    enum tt_status result = tt_tail_has_descriptors(log->tail, count);
+    for (uint32_t i = 0; i < count && result != TT_ETOOBIG; i++) {
+        uint64_t bytes =
+            tt_record_event_bytes(&events[i], idempotency == NULL ? NULL : &idempotency[i]);
+        if (i == 0) bytes += batch_bytes(log);
+        struct opening o = opening_for(log, &c, bytes);
+        move(&c, &o, bytes);
+        if (o.chunks == 0) continue;
+        segments += o.segment;
+        enum tt_status status = tt_tail_plan_open(log->tail, &plan, o.chunks);
+        if (status != TT_OK) result = status;
+    }
+    if (result == TT_FULL) tt_tail_want(log->tail, &plan, count);
+    return result == TT_OK ? tt_segment_list_reserve(&log->planned, segments) : result;
+}
+
+static void append_one(struct tt_log *log, const struct tt_log_now *now, const struct tt_event *e,
+                       const struct tt_record_idempotency *idempotency)
+{
+    uint64_t bytes = tt_record_event_bytes(e, idempotency) + batch_bytes(log);
+    struct cursor c = cursor_of(log);
+    struct opening o = opening_for(log, &c, bytes);
+    if (o.chunks != 0) open_window(log, &o, now->wall_us);
+    if (log->batch_due) put_batch(log, now->wall_us);
+    uint8_t *record = log->window;
+    struct tt_tail_descriptor d = {
+        .offset = log->next_offset,
+        .place = log->place,
+        .channel_hash = (uint32_t)tt_hash(&log->identity.hash_key, e->channel),
+        .type_hash = (uint16_t)tt_hash(&log->identity.hash_key, e->type),
+        .class = TT_RECORD_EVENT,
+        .flags = (uint8_t)(e->flags & TT_RECORD_FLAG_EVENT_MASK),
+    };
+    d.length = tt_record_encode_event(record, e, log->next_offset, idempotency);
+    pass(log, d.length);
+    tt_tail_commit(log->tail, &d, record);
+    log->next_offset++;
+    if (e->taken_us > log->taken_max_us) log->taken_max_us = e->taken_us;
+    if (log->segment_taken_us == INT64_MIN) log->segment_taken_us = e->taken_us;
+}
+
+enum tt_status tt_log_append(struct tt_log *log, const struct tt_log_now *now,
+                             const struct tt_event *events, uint32_t count,
+                             const struct tt_record_idempotency *idempotency,
+                             uint64_t *first_offset, uint64_t *end_place)
+{
+    TT_ASSERT(count > 0);
+    if (log->closing != TT_LOG_CLOSING_NOT) return TT_ECLOSED;
+    if (log->read_only || log->next_offset + count > TT_NEXT_MAX) return TT_EACCES;
+    if (tt_log_no_space(log)) return TT_ENOSPC;
+    (void)tt_tail_reclaim(log->tail, tt_log_reclaim_place(log));
+    enum tt_status status = plan_events(log, events, count, idempotency);
+    if (status != TT_OK) return status;
+    if (log->next_offset + count > log->ceiling) {
+        log->ceiling_wanted = log->next_offset + count;
+        return TT_FULL;
+    }
+    *first_offset = log->next_offset;
+    for (uint32_t i = 0; i < count; i++)
+        append_one(log, now, &events[i], idempotency == NULL ? NULL : &idempotency[i]);
+    *end_place = log->place;
+    log->appends++;
+    log->events += count;
+    return TT_OK;
+}
+
+enum tt_status tt_log_begin_segment(struct tt_log *log, int64_t wall_us)
+{
+    struct opening o = {.chunks = 1, .segment = true, .header_bytes = SEGMENT_BEGINS_BYTES};
+    struct tt_tail_plan plan = tt_tail_plan(log->tail);
+    enum tt_status status = tt_tail_plan_open(log->tail, &plan, 1);
+    if (status != TT_OK) return status;
+    status = tt_segment_list_reserve(&log->planned, 1);
+    if (status == TT_OK) open_window(log, &o, wall_us);
+    return status;
+}
+
+bool tt_log_wait(struct tt_log *log)
+{
+    return tt_tail_wait(log->tail, tt_log_reclaim_place(log));
+}
+
+void tt_log_wait_over(struct tt_log *log)
+{
+    tt_tail_wait_over(log->tail);
+}
+
+bool tt_log_publish(struct tt_log *log)
+{
+    return log->policy == TT_LOG_ALWAYS ? tt_tail_publish_below(log->tail, log->durable_place)
+                                        : tt_tail_publish(log->tail, log->next_offset);
+}
+
+uint64_t tt_log_accepted_place(const struct tt_log *log)
+{
+    return log->policy == TT_LOG_ALWAYS ? log->durable_place : log->written_place;
+}
+
+/* ---- life ---- */
+
+/* The hole is the first thing appended, and there before any shard reads. */
+static enum tt_status append_hole(struct tt_log *log, uint64_t first, uint64_t end, int64_t wall_us)
+{
+    uint64_t bytes = TT_RECORD_HOLE_BYTES + batch_bytes(log);
+    struct cursor c = cursor_of(log);
+    struct opening o = opening_for(log, &c, bytes);
+    enum tt_status status = tt_segment_list_reserve(&log->planned, 1);
+    if (status != TT_OK) return status;
+    log->next_offset = first;
+    if (o.chunks != 0) open_window(log, &o, wall_us);
+    put_batch(log, wall_us);
+    uint8_t *record = log->window;
+    struct tt_tail_descriptor d = {.offset = first, .place = log->place, .class = TT_RECORD_HOLE};
+    d.length = tt_record_encode_hole(record, first, end, wall_us);
+    pass(log, d.length);
+    tt_tail_commit(log->tail, &d, record);
+    log->next_offset = end;
+    (void)tt_tail_publish(log->tail, end);
+    return TT_OK;
+}
+
+static enum tt_status take_over(struct tt_log *log, const struct tt_recovered_partition *p,
+                                int64_t wall_us)
+{
+    size_t size = strlen(p->directory) + 1;
+    log->directory = malloc(size);
+    if (log->directory == NULL) return TT_ENOMEM;
+    memcpy(log->directory, p->directory, size);
+    enum tt_status status = tt_segment_list_reserve(&log->segments, p->segments.count + 16);
+    for (uint32_t i = 0; status == TT_OK && i < p->segments.count; i++)
+        status = tt_segment_list_add(&log->segments, &p->segments.items[i]);
+    if (status != TT_OK) return status;
+    log->place = log->written_place = log->durable_place = p->place;
+    log->window_end = log->written_end = log->durable_end = p->place;
+    log->written_offset = log->durable_offset = p->hole_first;
+    log->next_offset = p->next_offset;
+    log->ceiling = p->ceiling;
+    log->ceiling_version = p->ceiling_version;
+    log->taken_max_us = p->taken_max_us;
+    log->segment_taken_us = p->active_taken_us;
+    if (p->segments.count != 0) {
+        log->segment_begun = true;
+        log->segment_base = p->segments.items[p->segments.count - 1].base_place;
+    }
+    uint64_t within = p->place % TT_CHUNK_BYTES;
+    if (within != 0) { /* goes on in a chunk whose beginning is on disk only */
+        uint8_t *window = tt_tail_open_chunks(log->tail, p->place - within, 1);
+        TT_ASSERT(window != NULL);
+        log->window = window + within;
+        log->window_end = p->place - within + TT_CHUNK_BYTES;
+    }
+    if (p->hole_first != p->hole_end)
+        status = append_hole(log, p->hole_first, p->hole_end, wall_us);
+    return status;
+}
+
+enum tt_status tt_log_create(struct tt_log **out, const struct tt_log_options *options)
+{
+    const struct tt_recovered *r = options->recovered;
+    const struct tt_recovered_partition *p = &r->partitions[options->partition];
+    struct tt_log *log = calloc(1, sizeof *log);
+    if (log == NULL) return TT_ENOMEM;
+    log->tail = options->tail;
+    log->policy = options->policy;
+    log->sync_interval_ns = options->sync_interval_ns;
+    log->segment_bytes = options->segment_bytes / TT_CHUNK_BYTES * TT_CHUNK_BYTES;
+    if (log->segment_bytes < 2 * TT_CHUNK_BYTES) log->segment_bytes = 2 * TT_CHUNK_BYTES;
+    log->retention = options->retention;
+    log->identity = (struct tt_record_segment){.format = TT_RECORD_FORMAT,
+                                               .partition = options->partition,
+                                               .partitions = r->partitions_count,
+                                               .history = r->history,
+                                               .hash_key = r->hash_key,
+                                               .bytes = log->segment_bytes};
+    log->file = log->directory_file = log->ceiling_file = log->sealed.file = TT_LOG_FILE_NONE;
+    log->sync_due_ns = UINT64_MAX;
+    log->batch_due = true;
+    enum tt_status status = take_over(log, p, r->wall_us);
+    if (status != TT_OK) {
+        tt_log_destroy(&log);
+        return status;
+    }
+    tt_tail_set_places(log->tail, log->written_place, log->durable_place);
+    tt_tail_set_start(log->tail);
+    *out = log;
+    return TT_OK;
+}
+
+void tt_log_destroy(struct tt_log **out)
+{
+    struct tt_log *log = *out;
+    if (log == NULL) return;
+    tt_segment_list_deinit(&log->segments);
+    tt_segment_list_deinit(&log->planned);
+    free(log->directory);
+    free(log);
+    *out = NULL;
+}
+
+/* ---- what others are told ---- */
+
+enum tt_status tt_log_take_notice(struct tt_log *log, struct tt_log_notice *notice)
+{
+    if (log->notices_count == 0) return TT_IDLE;
+    *notice = log->notices[log->notices_first];
+    log->notices_first = (log->notices_first + 1) % TT_LOG_NOTICES_MAX;
+    log->notices_count--;
+    return TT_OK;
+}
+
+const struct tt_segment_list *tt_log_segments(const struct tt_log *log)
+{
+    return &log->segments;
+}
+
+static enum tt_log_state state_of(const struct tt_log *log)
+{
+    if (log->closing == TT_LOG_CLOSING_DONE) return TT_LOG_CLOSED;
+    if (log->read_only) return TT_LOG_READ_ONLY;
+    if (log->closing != TT_LOG_CLOSING_NOT) return TT_LOG_CLOSING;
+    return tt_log_no_space(log) ? TT_LOG_NO_SPACE : TT_LOG_OPEN;
+}
+
+void tt_log_figures(const struct tt_log *log, struct tt_log_figures *f)
+{
+    const struct tt_segment_list *l = &log->segments;
+    *f = (struct tt_log_figures){
+        .state = state_of(log),
+        .reason = log->reason,
+        .failed = log->failed,
+        .failed_path = log->failed_path,
+        .oldest_offset = tt_tail_oldest_offset(log->tail),
+        .next_offset = log->next_offset,
+        .ceiling = log->ceiling,
+        .appended_place = log->place,
+        .written_place = log->written_place,
+        .durable_place = log->durable_place,
+        .segments = l->count,
+        .bytes = l->count == 0 ? 0 : log->written_place - l->items[0].base_place,
+        .appends = log->appends,
+        .events = log->events,
+        .writes = log->writes,
+        .written_bytes = log->written_bytes,
+        .syncs = log->syncs,
+        .segments_begun = log->segments_begun,
+        .segments_retired = log->segments_retired,
+        .sync_ns_last = log->sync_ns_last,
+    };
+}

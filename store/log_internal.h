@@ -1,0 +1,124 @@
+/* The inside of the log: log.c appends and publishes, log_files.c does the file work. */
+#ifndef TT_STORE_LOG_INTERNAL_H
+#define TT_STORE_LOG_INTERNAL_H
+
+#include "store/ceiling.h"
+#include "store/log.h"
+
+#define TT_LOG_FILE_NONE (-1)
+
+/* Where the newest segment's file is on its way. */
+enum tt_log_step {
+    TT_LOG_STEP_DIRECTORY = 0, /* the directory is to be opened, for its syncs */
+    TT_LOG_STEP_REOPEN,        /* the segment that was recovered is to be opened */
+    TT_LOG_STEP_RESERVE_OLD,   /* ... and its space reserved again */
+    TT_LOG_STEP_WRITE,         /* write what was appended to the file */
+    TT_LOG_STEP_CREATE,        /* make the file of planned.items[0] */
+    TT_LOG_STEP_RESERVE,       /* reserve its space */
+    TT_LOG_STEP_NAME,          /* sync the directory: the file would be lost without its name */
+};
+
+/* What ends the file of a segment that takes no more writes, or of the log. */
+enum tt_log_end {
+    TT_LOG_END_SYNC = 0,
+    TT_LOG_END_TRUNCATE, /* what was reserved and not used goes back */
+    TT_LOG_END_CLOSE,
+    TT_LOG_END_DONE,
+};
+
+struct tt_log_sealed {
+    int32_t file; /* TT_LOG_FILE_NONE: none */
+    enum tt_log_end step;
+    struct tt_segment segment;
+    uint64_t next_offset; /* behind its last event */
+};
+
+enum tt_log_ceiling_step { TT_LOG_CEILING_OPEN = 0, TT_LOG_CEILING_WRITE, TT_LOG_CEILING_SYNC };
+
+/* Ends of a clean shutdown, in this order. */
+enum tt_log_closing {
+    TT_LOG_CLOSING_NOT = 0,
+    TT_LOG_CLOSING_WRITE, /* until everything is written, synced, and sealed files are closed */
+    TT_LOG_CLOSING_TRUNCATE,
+    TT_LOG_CLOSING_CEILING,
+    TT_LOG_CLOSING_FILE,
+    TT_LOG_CLOSING_CEILING_FILE,
+    TT_LOG_CLOSING_DIRECTORY,
+    TT_LOG_CLOSING_DONE,
+};
+
+struct tt_log {
+    struct tt_tail *tail;
+    enum tt_log_policy policy;
+    uint64_t sync_interval_ns;
+    uint64_t segment_bytes;
+    struct tt_retention retention;
+    struct tt_record_segment identity;
+    char *directory;
+
+    /* appending */
+    uint64_t next_offset;
+    uint64_t place;      /* behind what was appended */
+    uint64_t window_end; /* of the chunks that are open: place <= window_end */
+    uint8_t *window;     /* memory of `place` */
+    int64_t taken_max_us;
+    int64_t segment_taken_us; /* of the first event of the newest segment; INT64_MIN: none yet */
+    uint64_t segment_base;    /* of the newest segment, planned ones included */
+    bool segment_begun;       /* there is one */
+    bool batch_due;           /* a write was begun since the last BATCH record */
+
+    /* files */
+    struct tt_segment_list segments; /* with files; the last one takes writes */
+    struct tt_segment_list planned;  /* begun in memory, no file yet. taken_max_us: of all before */
+    enum tt_log_step step;
+    struct tt_log_sealed sealed; /* the one before: synced and closed while the next is written */
+    int32_t file;                /* of the newest segment */
+    int32_t directory_file;
+    uint64_t written_place;
+    uint64_t durable_place;
+    /* A write may end within a record. Where the last whole record ends, and the offset behind it:
+     * what batches tell, since only whole records must be found again. */
+    uint64_t written_sequence, written_end, written_offset;
+    uint64_t durable_end, durable_offset;
+    uint64_t sync_place, sync_end, sync_offset; /* of the sync in flight */
+    bool sync_of_sealed;
+    uint64_t sync_due_ns; /* interval; UINT64_MAX: nothing to sync */
+    uint64_t sync_begun_ns;
+    uint64_t retry_ns;         /* not before, after no space was left; 0: at once */
+    uint64_t retention_due_ns; /* next look at retention */
+    bool busy[TT_LOG_LANES];
+    struct tt_log_operation running[TT_LOG_LANES];
+    char paths[TT_LOG_LANES][TT_LOG_PATH_BYTES];
+
+    /* ceiling */
+    uint64_t ceiling; /* on disk */
+    uint64_t ceiling_wanted;
+    struct tt_ceiling ceiling_next; /* being written */
+    uint64_t ceiling_version;
+    enum tt_log_ceiling_step ceiling_step;
+    int32_t ceiling_file;
+    uint8_t ceiling_slot[TT_CEILING_SLOT_BYTES];
+
+    /* state */
+    enum tt_log_closing closing;
+    bool read_only;
+    bool stalled[TT_LOG_LANES]; /* no space was left for its operation: it is tried again */
+    enum tt_status reason;
+    enum tt_log_operation_kind failed;
+    char failed_path[TT_LOG_PATH_BYTES];
+
+    struct tt_log_notice notices[TT_LOG_NOTICES_MAX];
+    uint32_t notices_first, notices_count;
+
+    uint64_t appends, events, writes, written_bytes, syncs, segments_begun, segments_retired;
+    uint64_t sync_ns_last;
+};
+
+/* The disk is full, or was a moment ago. */
+bool tt_log_no_space(const struct tt_log *log);
+/* Below it, tail memory is not needed for writing any more. */
+uint64_t tt_log_reclaim_place(const struct tt_log *log);
+/* Seals the newest segment and begins another. TT_OK, TT_FULL, TT_ENOMEM. */
+TT_MUST_USE enum tt_status tt_log_begin_segment(struct tt_log *log, int64_t wall_us);
+
+#endif

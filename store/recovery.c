@@ -1,0 +1,291 @@
+#include "store/recovery.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "proto/base/assert.h"
+#include "proto/base/crc32c.h"
+#include "store/log.h"
+#include "store/recovery_internal.h"
+
+/* DIR/META, as README.md draws it. */
+struct meta {
+    uint8_t magic[8];
+    uint32_t format;
+    uint32_t partitions;
+    struct tt_history history;
+    uint64_t k0;
+    uint64_t k1;
+    int64_t created_us;
+    uint8_t reserved[12];
+    uint32_t crc32c; /* of everything before */
+};
+_Static_assert(sizeof(struct meta) == 64, "no holes");
+static const uint8_t magic[8] = {'t', 't', 'l', 'o', 'g', 'm', 'e', 't'};
+
+enum tt_status tt_recovery_fail(struct tt_recovery *r, enum tt_status status, const char *path,
+                                const char *format, ...)
+{
+    va_list arguments;
+    int used = snprintf(r->error, TT_RECOVERY_ERROR_BYTES, "%s: ", path);
+    if (used < 0 || used >= (int)TT_RECOVERY_ERROR_BYTES) return status;
+    va_start(arguments, format);
+    vsnprintf(r->error + used, TT_RECOVERY_ERROR_BYTES - (size_t)used, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+static enum tt_status plain_fail(struct tt_recovery *r, enum tt_status status, const char *path)
+{
+    return tt_recovery_fail(r, status, path, "%s", tt_status_text(status));
+}
+
+static void join(char path[TT_RECOVERY_PATH_BYTES], const char *directory, const char *name)
+{
+    int used = snprintf(path, TT_RECOVERY_PATH_BYTES, "%s/%s", directory, name);
+    TT_ASSERT(used > 0 && used < (int)TT_RECOVERY_PATH_BYTES); /* the directory is bounded */
+}
+
+/* Writes a small file whole and syncs it. */
+static enum tt_status write_file(struct tt_recovery *r, const char *path, const void *data,
+                                 size_t size)
+{
+    const struct tt_files *f = r->files;
+    int32_t file;
+    enum tt_status status = f->open(f->context, path, TT_FILES_CREATE, &file);
+    if (status != TT_OK) return plain_fail(r, status, path);
+    status = f->write(f->context, file, 0, data, size);
+    if (status == TT_OK) status = f->sync(f->context, file);
+    f->close(f->context, file);
+    return status == TT_OK ? TT_OK : plain_fail(r, status, path);
+}
+
+/* ---- META ---- */
+
+static enum tt_status check_meta(struct tt_recovery *r, const char *path, const struct meta *m,
+                                 size_t size)
+{
+    struct tt_recovered *log = r->log;
+    if (size != sizeof *m || memcmp(m->magic, magic, sizeof magic) != 0)
+        return tt_recovery_fail(r, TT_ECORRUPT, path, "is not the META of a log");
+    if (m->crc32c != tt_crc32c(0, m, offsetof(struct meta, crc32c)))
+        return tt_recovery_fail(r, TT_ECORRUPT, path, "is damaged: its checksum does not match");
+    if (m->format > TT_RECORD_FORMAT)
+        return tt_recovery_fail(r, TT_EVERSION, path,
+                                "was written in format %u by a newer version; this one knows %u",
+                                m->format, TT_RECORD_FORMAT);
+    if (tt_history_parse(tt_bytes(m->history.text, TT_HISTORY_BYTES), &log->history) != TT_OK ||
+        m->partitions == 0 || m->partitions > TT_PARTITIONS_MAX)
+        return tt_recovery_fail(r, TT_ECORRUPT, path, "holds values that no version wrote");
+    if (m->partitions != r->options->partitions)
+        return tt_recovery_fail(r, TT_EINVAL, path,
+                                "the log was created with %u partitions, %u are configured; their "
+                                "number cannot change",
+                                m->partitions, r->options->partitions);
+    log->format = m->format;
+    log->hash_key = (struct tt_hash_key){m->k0, m->k1};
+    return TT_OK;
+}
+
+static enum tt_status read_meta(struct tt_recovery *r)
+{
+    const struct tt_files *f = r->files;
+    char path[TT_RECOVERY_PATH_BYTES];
+    join(path, r->options->directory, "META");
+    int32_t file;
+    enum tt_status status = f->open(f->context, path, TT_FILES_READ, &file);
+    if (status == TT_ENOENT) return status;
+    if (status != TT_OK) return plain_fail(r, status, path);
+    struct meta m;
+    size_t size = 0;
+    memset(&m, 0, sizeof m);
+    status = f->read(f->context, file, 0, &m, sizeof m, &size);
+    f->close(f->context, file);
+    if (status != TT_OK) return plain_fail(r, status, path);
+    return check_meta(r, path, &m, size);
+}
+
+/* ---- creating ---- */
+
+static enum tt_status refuse_segment(void *argument, const char *name)
+{
+    uint64_t first_offset;
+    (void)argument;
+    return tt_segment_name_parse(name, &first_offset) == TT_OK ? TT_EEXIST : TT_OK;
+}
+
+static enum tt_status create_partition(struct tt_recovery *r, const char *directory)
+{
+    const struct tt_files *f = r->files;
+    enum tt_status status = f->make_directory(f->context, directory);
+    if (status == TT_EEXIST) {
+        /* Left by a creation that did not end; but segments are not made before META. */
+        status = f->list(f->context, directory, refuse_segment, NULL);
+        if (status == TT_EEXIST)
+            return tt_recovery_fail(r, TT_ECORRUPT, directory,
+                                    "holds segments, but META beside it is missing");
+    }
+    if (status != TT_OK) return plain_fail(r, status, directory);
+    uint8_t slots[TT_CEILING_FILE_BYTES] = {0};
+    struct tt_ceiling ceiling = {.version = 1, .offset = 0};
+    tt_ceiling_encode(slots + tt_ceiling_place(ceiling.version), &ceiling);
+    char path[TT_RECOVERY_PATH_BYTES];
+    join(path, directory, "ceiling");
+    status = write_file(r, path, slots, sizeof slots);
+    if (status == TT_OK) {
+        status = f->sync_directory(f->context, directory);
+        if (status != TT_OK) return plain_fail(r, status, directory);
+    }
+    return status;
+}
+
+/* META comes last: a log that has one is complete. */
+static enum tt_status create(struct tt_recovery *r)
+{
+    const struct tt_recovery_options *o = r->options;
+    const struct tt_files *f = r->files;
+    for (uint32_t i = 0; i < o->partitions; i++) {
+        enum tt_status status = create_partition(r, r->log->partitions[i].directory);
+        if (status != TT_OK) return status;
+    }
+    struct meta m = {.format = TT_RECORD_FORMAT,
+                     .partitions = o->partitions,
+                     .history = tt_history_from_bits(o->random[0]),
+                     .k0 = o->random[1],
+                     .k1 = o->random[2],
+                     .created_us = o->wall_us};
+    memcpy(m.magic, magic, sizeof magic);
+    m.crc32c = tt_crc32c(0, &m, offsetof(struct meta, crc32c));
+    char path[TT_RECOVERY_PATH_BYTES], next[TT_RECOVERY_PATH_BYTES];
+    join(path, o->directory, "META");
+    join(next, o->directory, "META.new");
+    enum tt_status status = write_file(r, next, &m, sizeof m);
+    if (status != TT_OK) return status;
+    status = f->rename(f->context, next, path);
+    if (status == TT_OK) status = f->sync_directory(f->context, o->directory);
+    if (status != TT_OK) return plain_fail(r, status, path);
+    r->log->created = true;
+    return read_meta(r);
+}
+
+/* ---- a partition ---- */
+
+static enum tt_status read_ceiling(struct tt_recovery *r, const char *path,
+                                   struct tt_ceiling *ceiling)
+{
+    const struct tt_files *f = r->files;
+    uint8_t slots[TT_CEILING_FILE_BYTES];
+    size_t size = 0;
+    int32_t file;
+    enum tt_status status = f->open(f->context, path, TT_FILES_READ, &file);
+    if (status != TT_OK) return plain_fail(r, status, path);
+    status = f->read(f->context, file, 0, slots, sizeof slots, &size);
+    f->close(f->context, file);
+    if (status != TT_OK) return plain_fail(r, status, path);
+    if (tt_ceiling_decode(tt_bytes(slots, size), ceiling) != TT_OK)
+        return tt_recovery_fail(r, TT_ECORRUPT, path,
+                                "is damaged: neither of its two slots is valid");
+    return TT_OK;
+}
+
+static enum tt_status write_ceiling(struct tt_recovery *r, const char *path,
+                                    const struct tt_ceiling *ceiling)
+{
+    const struct tt_files *f = r->files;
+    uint8_t slot[TT_CEILING_SLOT_BYTES];
+    int32_t file;
+    enum tt_status status = f->open(f->context, path, TT_FILES_WRITE, &file);
+    if (status != TT_OK) return plain_fail(r, status, path);
+    tt_ceiling_encode(slot, ceiling);
+    status = f->write(f->context, file, tt_ceiling_place(ceiling->version), slot, sizeof slot);
+    if (status == TT_OK) status = f->sync(f->context, file);
+    f->close(f->context, file);
+    return status == TT_OK ? TT_OK : plain_fail(r, status, path);
+}
+
+static enum tt_status open_partition(struct tt_recovery *r, uint32_t index)
+{
+    struct tt_recovered_partition *p = &r->log->partitions[index];
+    char path[TT_RECOVERY_PATH_BYTES];
+    struct tt_ceiling ceiling;
+    join(path, p->directory, "ceiling");
+    enum tt_status status = read_ceiling(r, path, &ceiling);
+    if (status == TT_OK) status = tt_recovery_scan(r, index, p);
+    if (status != TT_OK) return status;
+    /* Offsets from here to the ceiling may have been seen: they name nothing any more. */
+    p->hole_first = p->hole_end = p->next_offset;
+    if (ceiling.offset > p->next_offset) p->next_offset = p->hole_end = ceiling.offset;
+    uint64_t wanted = ceiling.offset;
+    if (r->options->ceilings) {
+        wanted = p->next_offset + TT_LOG_CEILING_BLOCK;
+        if (wanted > TT_NEXT_MAX) wanted = TT_NEXT_MAX;
+    }
+    if (wanted != ceiling.offset) {
+        ceiling = (struct tt_ceiling){ceiling.version + 1, wanted};
+        status = write_ceiling(r, path, &ceiling);
+    }
+    p->ceiling = r->options->ceilings ? ceiling.offset : UINT64_MAX;
+    p->ceiling_version = ceiling.version;
+    return status;
+}
+
+/* ---- life ---- */
+
+static enum tt_status allocate(struct tt_recovery *r)
+{
+    const struct tt_recovery_options *o = r->options;
+    struct tt_recovered *log = calloc(1, sizeof *log);
+    r->log = log;
+    r->window = malloc(TT_RECOVERY_WINDOW_BYTES);
+    if (log == NULL || r->window == NULL) return TT_ENOMEM;
+    log->wall_us = o->wall_us;
+    log->partitions = calloc(o->partitions, sizeof *log->partitions);
+    if (log->partitions == NULL) return TT_ENOMEM;
+    log->partitions_count = o->partitions;
+    for (uint32_t i = 0; i < o->partitions; i++) {
+        size_t size = strlen(o->directory) + sizeof "/4294967295";
+        char *directory = malloc(size);
+        if (directory == NULL) return TT_ENOMEM;
+        snprintf(directory, size, "%s/%u", o->directory, i);
+        log->partitions[i].directory = directory;
+    }
+    return TT_OK;
+}
+
+enum tt_status tt_recovery_open(struct tt_recovered **recovered,
+                                const struct tt_recovery_options *options,
+                                char error[TT_RECOVERY_ERROR_BYTES])
+{
+    struct tt_recovery r = {.options = options, .files = options->files, .error = error};
+    error[0] = '\0';
+    TT_ASSERT(options->partitions > 0 && options->partitions <= TT_PARTITIONS_MAX);
+    if (strlen(options->directory) > TT_RECOVERY_DIRECTORY_MAX)
+        return tt_recovery_fail(&r, TT_EINVAL, options->directory, "is longer than %u bytes",
+                                TT_RECOVERY_DIRECTORY_MAX);
+    enum tt_status status = allocate(&r);
+    if (status != TT_OK) status = plain_fail(&r, status, options->directory);
+    if (status == TT_OK) status = read_meta(&r);
+    if (status == TT_ENOENT && error[0] == '\0') status = create(&r);
+    for (uint32_t i = 0; status == TT_OK && i < options->partitions; i++)
+        status = open_partition(&r, i);
+    free(r.window);
+    if (status != TT_OK)
+        tt_recovery_destroy(&r.log);
+    else
+        *recovered = r.log;
+    return status;
+}
+
+void tt_recovery_destroy(struct tt_recovered **recovered)
+{
+    struct tt_recovered *log = *recovered;
+    if (log == NULL) return;
+    for (uint32_t i = 0; log->partitions != NULL && i < log->partitions_count; i++) {
+        free(log->partitions[i].directory);
+        tt_segment_list_deinit(&log->partitions[i].segments);
+    }
+    free(log->partitions);
+    free(log);
+    *recovered = NULL;
+}
