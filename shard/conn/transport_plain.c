@@ -68,9 +68,11 @@ void tt_plain_sent(struct tt_connection *c, const struct tt_done *done)
         return;
     }
     if (c->wait == TT_WAIT_STALL) tt_connection_wait(c, TT_WAIT_NOTHING);
+    /* An exchange whose bytes were taken says by tt_exchange_ready() whether it has more. Where
+     * bytes of ours were taken, it may have said so while they were under way: it is asked. */
+    bool told = tt_answer_pulls(c);
     tt_answer_taken(c, (size_t)done->result);
-    /* An exchange that is pulled has said by tt_exchange_ready() whether it has more. */
-    if (!tt_answer_pulls(c) && tt_answer_slices(c, peek, 1) != 0) tt_connection_link(c);
+    if (!told && tt_answer_slices(c, peek, 1) != 0) tt_connection_link(c);
 }
 
 void tt_plain_writable(struct tt_connection *c, const struct tt_done *done)

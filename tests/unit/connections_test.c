@@ -742,6 +742,20 @@ BOTH(a_stream_is_pulled_and_an_idle_one_keeps_no_memory, .fini = stop)
     hang_up(c);
 }
 
+BOTH(regress_a_stream_that_is_ready_while_its_head_is_under_way, .fini = stop)
+{
+    start(kind);
+    struct client *c = dial();
+
+    say(c, GET("/stream"));
+    stream_start();
+    cr_assert_eq(tt_connections_flush(t.engine, 64), 1);
+    stream_say("3\r\none\r\n");
+    expect(c, "\r\n\r\n3\r\none\r\n");
+    hang_up(c);
+    wait_gone(1);
+}
+
 BOTH(an_aborted_stream_ends_without_its_last_chunk, .fini = stop)
 {
     start(kind);
