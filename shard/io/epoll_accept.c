@@ -54,8 +54,7 @@ void tt_epoll_accept(struct tt_io *io, tt_socket listener, uint64_t token)
     TT_ASSERT(!l->armed);
     l->token = token;
     set_armed(e, l, true);
-    /* Edges that came while nobody accepted are over: look once. */
-    set_ready(e, l, true);
+    /* Edges that came while nobody accepted are kept in `ready`. */
 }
 
 void tt_epoll_accept_stop(struct tt_io *io, tt_socket listener)
