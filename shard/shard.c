@@ -485,7 +485,7 @@ static void turn(struct tt_shard *shard)
     if (tt_tail_turn(shard->world->readers, shard->index)) wake_owners(shard);
     uint64_t until =
         earlier(earlier(tt_timers_next_ns(shard->timers), tt_owner_next_ns(shard)), drain_ns);
-    wait(shard, more, until);
+    wait(shard, more || shard->exit, until);
 }
 
 void tt_shard_run(struct tt_shard *shard)
