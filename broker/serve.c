@@ -178,6 +178,7 @@ static enum tt_status prepare(struct serving *s, const struct tt_control_options
 {
     const struct tt_config *config = s->config;
     uint32_t shards = s->world.shards_count;
+    TT_ASSERT(shards > 0);
     for (uint32_t i = 0; i <= shards; i++) {
         enum tt_status status = tt_diag_create(&s->diags[i], i < shards ? i : TT_DIAG_CONTROL);
         if (status != TT_OK) return status;

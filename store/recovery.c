@@ -208,7 +208,7 @@ static enum tt_status open_partition(struct tt_recovery *r, uint32_t index)
 {
     struct tt_recovered_partition *p = &r->log->partitions[index];
     char path[TT_RECOVERY_PATH_BYTES];
-    struct tt_ceiling ceiling;
+    struct tt_ceiling ceiling = {0};
     join(path, p->directory, "ceiling");
     enum tt_status status = read_ceiling(r, path, &ceiling);
     if (status == TT_OK) status = tt_recovery_scan(r, index, p);
