@@ -120,7 +120,8 @@ void tt_control_destroy(struct tt_control **control)
 {
     struct tt_control *c = *control;
     if (c == NULL) return;
-    if (c->logger != NULL) tt_logger_drain(c->logger, tt_io_wall_us(c->io));
+    /* A start that failed is told in one line, which is not among these. */
+    if (c->world != NULL) tt_logger_drain(c->logger, tt_io_wall_us(c->io));
     tt_operations_destroy(&c->operations);
     tt_acceptor_destroy(&c->acceptor);
     tt_logger_destroy(&c->logger);
@@ -178,16 +179,17 @@ static void stop(struct tt_control *c)
     post_to_all(c, &(struct tt_message){.kind = TT_MESSAGE_STOP});
 }
 
+/* Connections are accepted as before: an EventSource that comes now must be told softly to come
+ * again later (200 and the end of the stream), or it gives up for good. */
 static void drain(struct tt_control *c)
 {
     struct tt_message message = {.kind = TT_MESSAGE_DRAIN};
     TT_MESSAGE_BODY(&message, tt_message_drain)->drain_ms = (uint32_t)c->config->drain_ms;
     c->phase = TT_CONTROL_DRAINING;
     c->deadline_ns = c->now_ns + c->config->drain_ms * 1000000;
-    tt_acceptor_stop(c->acceptor);
     post_to_all(c, &message);
     tt_diag_write(c->diag, TT_DIAG_INFO, NULL, "draining",
-                  "nothing is accepted any more; clients are sent away within %llu ms",
+                  "clients are sent away within %llu ms; new ones are told to come again later",
                   (unsigned long long)c->config->drain_ms);
 }
 
@@ -286,8 +288,9 @@ static void reload(struct tt_control *c)
     const struct tt_config *before = c->reloaded != NULL ? c->reloaded : c->config;
     struct tt_writer w = tt_writer(names, sizeof(names));
     unsigned changed = tt_config_differences(before, fresh, true, &w);
+    if (changed == 0) tt_write_text(&w, "nothing");
     tt_diag_write(c->diag, TT_DIAG_INFO, NULL, "reloaded", "SIGHUP: changed: %.*s", (int)w.size,
-                  changed != 0 ? names : "");
+                  names);
     w = tt_writer(names, sizeof(names));
     if (tt_config_differences(c->config, fresh, false, &w) != 0)
         tt_diag_write(c->diag, TT_DIAG_WARN, NULL, "restart_needed",

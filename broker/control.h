@@ -6,7 +6,7 @@
  *   STARTING   shards create their io; nothing is accepted yet
  *   SERVING    the ready line was printed
  *   DELAYING   SIGTERM or SIGINT came: /readyz says 503 for --drain-delay-ms, clients still come
- *   DRAINING   nothing is accepted; shards send their clients away, within --drain-ms
+ *   DRAINING   shards send their clients away, and new ones softly too, within --drain-ms
  *   STOPPING   shards close their logs and end; a second signal leads here at once
  *   STOPPED    every shard has said so
  * Thread: control, but for what is said beside the functions. */
