@@ -364,6 +364,12 @@ static bool next_to_retire(struct tt_log *log, const struct tt_log_now *now,
     if (log->read_only || log->closing != TT_LOG_CLOSING_NOT || log->segments.count < 2 ||
         !notices_have_room(log, 3))
         return false;
+    if (now->ns < log->unlink_retry_ns) return false;
+    if (log->unlink_again) { /* first things first: a file left behind would make a gap */
+        op->kind = TT_LOG_UNLINK;
+        op->path = log->paths[TT_LOG_LANE_CLEAN];
+        return true;
+    }
     uint64_t active = log->written_place - newest(log)->base_place;
     if (newest(log)->end_place != TT_SEGMENT_GROWS) active = 0; /* the next is being made */
     if (tt_retention_due(&log->retention, &log->segments, active, now->wall_us) == 0) return false;
@@ -439,11 +445,17 @@ static bool next_clean(struct tt_log *log, const struct tt_log_now *now,
     return next_of_sealed(log, op) || next_closing(log, op) || next_to_retire(log, now, op);
 }
 
-/* Nothing here is more than tidiness: what fails is left to the next start. */
-static void clean_done(struct tt_log *log, const struct tt_log_operation *op)
+/* Nothing here is more than tidiness, and harmless to try again. */
+static void clean_done(struct tt_log *log, const struct tt_log_operation *op, int32_t result,
+                       const struct tt_log_now *now)
 {
     struct tt_log_sealed *s = &log->sealed;
-    if (s->file == TT_LOG_FILE_NONE || op->file != s->file || op->kind == TT_LOG_UNLINK) return;
+    if (op->kind == TT_LOG_UNLINK) {
+        log->unlink_again = result < 0 && result != TT_ENOENT;
+        if (log->unlink_again) log->unlink_retry_ns = now->ns + TT_LOG_RETRY_NS;
+        return;
+    }
+    if (s->file == TT_LOG_FILE_NONE || op->file != s->file) return;
     if (op->kind == TT_LOG_TRUNCATE) s->step = TT_LOG_END_CLOSE;
     if (op->kind == TT_LOG_CLOSE) {
         s->step = TT_LOG_END_DONE;
@@ -514,7 +526,7 @@ void tt_log_operation_done(struct tt_log *log, enum tt_log_lane lane, int32_t re
     case TT_LOG_LANE_WRITE: write_done(log, &op, result, now); return;
     case TT_LOG_LANE_SYNC: sync_done(log, &op, result, now); return;
     case TT_LOG_LANE_CEILING: ceiling_done(log, &op, result, now); return;
-    case TT_LOG_LANE_CLEAN: clean_done(log, &op); return;
+    case TT_LOG_LANE_CLEAN: clean_done(log, &op, result, now); return;
     case TT_LOG_LANES: break;
     }
     TT_UNREACHABLE();
@@ -544,6 +556,7 @@ uint64_t tt_log_next_ns(const struct tt_log *log, const struct tt_log_now *now)
     if (log->policy == TT_LOG_INTERVAL && log->written_place != log->durable_place &&
         !log->busy[TT_LOG_LANE_SYNC] && log->sync_due_ns < next)
         next = log->sync_due_ns;
+    if (log->unlink_again && log->unlink_retry_ns < next) next = log->unlink_retry_ns;
     int64_t due_us = age_due_us(log);
     if (due_us != INT64_MAX && log->closing == TT_LOG_CLOSING_NOT) {
         uint64_t in_us = due_us >= now->wall_us ? (uint64_t)(due_us - now->wall_us) + 1 : 0;

@@ -86,6 +86,8 @@ struct tt_log {
     uint64_t sync_begun_ns;
     uint64_t retry_ns;         /* not before, after no space was left; 0: at once */
     uint64_t retention_due_ns; /* next look at retention */
+    bool unlink_again;         /* it failed; paths[TT_LOG_LANE_CLEAN] names the file */
+    uint64_t unlink_retry_ns;
     bool busy[TT_LOG_LANES];
     struct tt_log_operation running[TT_LOG_LANES];
     char paths[TT_LOG_LANES][TT_LOG_PATH_BYTES];
