@@ -36,8 +36,6 @@ struct feed {
     struct tt_market market;
     struct tt_batch batch;
     char cursor[128]; /* id of the last event that the broker is known to have taken */
-    uint64_t key_random;
-    uint64_t key_number;
     uint64_t now_ns;
     uint64_t start_ns;  /* of the schedule: event `published - base` is due at start + ... / rate */
     uint64_t base;      /* `published` at start_ns */
@@ -109,10 +107,6 @@ static void post(struct feed *f)
     tt_write_format(&w,
                     "POST %s/publish HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n",
                     f->options->prefix, f->host);
-    if (f->state == FEED_ASKED) {
-        tt_write_format(&w, "Idempotency-Key: ttload-%016" PRIx64 "-%" PRIu64 "\r\n", f->key_random,
-                        f->key_number);
-    }
     TT_ASSERT(!w.overflow);
     f->asked_ns = f->now_ns;
     tt_post_send(&f->post, f->io, tt_writer_bytes(&w));
@@ -134,7 +128,6 @@ static void next_batch(struct feed *f)
            due_ns(f, f->published + f->batch.count) <= f->now_ns) {
         tt_batch_add(&f->batch, &f->market);
     }
-    f->key_number++;
     send_batch(f);
 }
 
@@ -243,7 +236,6 @@ static void after_settling(struct feed *f)
         finish_batch(f);
         return;
     }
-    if (taken != 0) f->key_number++; /* another body needs another key */
     send_batch(f);
 }
 
@@ -347,7 +339,6 @@ int tt_feed(const struct tt_feed_options *options)
     }
     f->options = options;
     f->state = FEED_AWAY;
-    f->key_random = tt_io_random(f->io);
     tt_address_text(&options->address, f->host);
     tt_market_init(&f->market, (uint32_t)options->symbols, (uint32_t)options->trades,
                    options->seed);
