@@ -478,6 +478,7 @@ static void turn(struct tt_shard *shard)
     uint64_t drain_ns = tt_drain_step(shard);
     phases(shard);
 
+    if (tt_replay_waiting(shard)) more = true; /* sending made room for the next batch */
     tt_peers_ring(shard->world->peers, shard->index, false);
     if (tt_metric_get(&shard->metrics.turns) % FIGURES_EVERY == 0 || !more) update_figures(shard);
     tt_metric_add(&shard->metrics.turns, 1);

@@ -132,6 +132,7 @@ void tt_catchup_wake(struct tt_client *client)
 {
     struct tt_catchup *c = client->catchup;
     if (!tt_node_linked(&c->node)) tt_list_append(&client->shard->replay->rotation, &c->node);
+    client->shard->replay->woken = true;
 }
 
 void tt_catchup_try_join(struct tt_client *client)
@@ -321,6 +322,7 @@ void tt_replay_begin_turn(struct tt_shard *shard)
 bool tt_replay_step(struct tt_shard *shard)
 {
     struct tt_replay *r = shard->replay;
+    r->woken = false;
     if (tt_list_empty(&r->rotation)) return false;
     if (shard->replay_frames.bytes > shard->replay_frames.bytes_max) relieve(shard);
     size_t budget = TT_TURN_CATCHUP_BYTES_MAX;
@@ -346,6 +348,11 @@ bool tt_replay_step(struct tt_shard *shard)
     struct tt_node *node;
     while ((node = tt_list_take_first(&again)) != NULL) tt_list_append(&r->rotation, node);
     return more;
+}
+
+bool tt_replay_waiting(const struct tt_shard *shard)
+{
+    return shard->replay->woken;
 }
 
 /* ---- the parts that the shard sees ---- */

@@ -84,6 +84,8 @@ void tt_catchup_try_join(struct tt_client *client);
 void tt_replay_begin_turn(struct tt_shard *shard);
 /* One turn's share for all clients that catch up. Returns true if there is more to do at once. */
 bool tt_replay_step(struct tt_shard *shard);
+/* A client found room, or something else to do, since the last step: the shard must not wait. */
+bool tt_replay_waiting(const struct tt_shard *shard);
 bool tt_replay_done(struct tt_shard *shard, const struct tt_done *done); /* false: not its token */
 /* A segment was added, sealed or retired by its owner (TT_MESSAGE_SEGMENT). */
 void tt_replay_segment(struct tt_shard *shard, const struct tt_message_segment *segment);

@@ -12,6 +12,7 @@ struct tt_client;
 struct tt_replay {
     struct tt_list rotation; /* clients that may have something to do */
     uint32_t clients;        /* that are catching up */
+    bool woken;              /* somebody was put into the rotation since the last step */
     struct tt_segments *segments;
     uint64_t tidy_ns;
     size_t block_bytes;     /* of reads under way */
