@@ -139,6 +139,13 @@ static enum tt_status damaged(struct scan *s, const struct file *f, uint64_t pos
                               uint64_t durable)
 {
     char path[TT_RECOVERY_PATH_BYTES];
+    if (f->valid && position >= f->size)
+        return tt_recovery_fail(s->r, TT_ECORRUPT, path_of(s, f, path),
+                                "ends at byte %llu (place %llu), but everything below place %llu "
+                                "had reached the disk: the file behind is missing, or this one was "
+                                "cut short",
+                                (unsigned long long)position, (unsigned long long)s->place,
+                                (unsigned long long)durable);
     return tt_recovery_fail(s->r, TT_ECORRUPT, path_of(s, f, path),
                             "damaged at byte %llu (place %llu): what stands there is no record, "
                             "but everything below place %llu had reached the disk",
