@@ -270,6 +270,9 @@ struct tt_exchange *tt_publish_handle(void *context, const struct tt_request *re
     struct tt_bytes type = tt_http1_media_type(head->known[TT_HTTP1_CONTENT_TYPE]);
     struct tt_bytes coding = head->known[TT_HTTP1_CONTENT_ENCODING];
     bool ids_wanted;
+    if (tt_shard_draining(shard))
+        return tt_publish_refuse(request, shard, 503, "unavailable",
+                                 "publish: the broker shuts down; try again later");
     if (is_multipart(type))
         return tt_publish_refuse(request, shard, 415, "unsupported_media_type",
                                  "Content-Type: multipart is not understood; send JSON under any "

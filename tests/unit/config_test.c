@@ -161,7 +161,7 @@ Test(config, values_out_of_range_are_refused_in_every_source)
 {
     refused(ARGUMENTS("--log-sync-ms=0"), NULL, "--log-sync-ms=0", "1ms to 1m");
     refused(ARGUMENTS("--log-sync-ms=2m"), NULL, "--log-sync-ms=2m", "1ms to 1m");
-    refused(ARGUMENTS("--max-event-bytes=5MiB"), NULL, "out of range", "1KiB to 4MiB");
+    refused(ARGUMENTS("--max-event-bytes=5MiB"), NULL, "out of range", "256 to 4MiB");
     refused(ARGUMENTS("--log-partitions=99999999999999999999"), NULL, "out of range", "1 to 1024");
     refused(NULL, ((char *const[]){"TICKERTAPE_TAIL_BYTES=1", NULL}), "TICKERTAPE_TAIL_BYTES=1",
             "2MiB to 4GiB");

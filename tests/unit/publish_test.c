@@ -57,6 +57,11 @@ const struct tt_world *tt_shard_world(const struct tt_shard *s)
 {
     return &s->world;
 }
+bool tt_shard_draining(const struct tt_shard *s)
+{
+    (void)s;
+    return false;
+}
 const struct tt_shard_options *tt_shard_options(const struct tt_shard *s)
 {
     return &s->options;
