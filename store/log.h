@@ -74,8 +74,8 @@ TT_MUST_USE enum tt_status tt_log_append(struct tt_log *log, const struct tt_log
                                          const struct tt_event *events, uint32_t count,
                                          const struct tt_record_idempotency *idempotency,
                                          uint64_t *first_offset, uint64_t *end_place);
-/* An append got TT_FULL and will be tried again: true: at once, there is room now; false: when the
- * owner is woken or an operation is done. */
+/* An append got TT_FULL and will be tried again: true: in the next turn, without waiting; false:
+ * when the owner is woken or an operation is done. */
 bool tt_log_wait(struct tt_log *log);
 /* Nobody waits any more. */
 void tt_log_wait_over(struct tt_log *log);

@@ -487,10 +487,14 @@ static uint64_t slowest_reader(const struct tt_tail *t)
     return slowest;
 }
 
-/* Step 3: has every shard finished a turn since `first` was stored, or is it parked? */
-static bool turns_are_over(const struct tt_tail *t)
+#define NOBODY UINT32_MAX
+
+/* Step 3: has every shard but that one finished a turn since `first` was stored, or is it parked?
+ */
+static bool turns_are_over(const struct tt_tail *t, uint32_t except)
 {
     for (uint32_t i = 0; i < t->readers->shards; i++) {
+        if (i == except) continue;
         const struct reader_line *line = &t->readers->lines[i];
         /* Acquire: the reads of that turn were before; the chunk may be written after. */
         if (atomic_load_explicit(&line->turn, memory_order_acquire) == t->turns[i] &&
@@ -502,7 +506,7 @@ static bool turns_are_over(const struct tt_tail *t)
 
 static void finish_unlinking(struct tt_tail *t)
 {
-    if (!t->unlinking || !turns_are_over(t)) return;
+    if (!t->unlinking || !turns_are_over(t, NOBODY)) return;
     t->unlinking = false;
     t->chunk_first = t->chunk_unlinked;
     t->ring_first = atomic_load_explicit(&t->first, memory_order_relaxed);
@@ -562,7 +566,9 @@ bool tt_tail_wait(struct tt_tail *t, uint64_t place)
         atomic_fetch_add_explicit(&t->readers->waits[t->owner], 1, memory_order_relaxed);
     }
     fence(); /* pairs with tt_tail_advance(), tt_tail_turn(), tt_tail_park() */
-    return tt_tail_reclaim(t, place);
+    bool room = tt_tail_reclaim(t, place);
+    /* Its own turn, which is not over yet, is nothing to sleep for: nobody would wake it. */
+    return room || (t->unlinking && turns_are_over(t, t->owner));
 }
 
 void tt_tail_wait_over(struct tt_tail *t)

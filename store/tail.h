@@ -147,7 +147,8 @@ void tt_tail_set_places(struct tt_tail *tail, uint64_t written, uint64_t durable
 /* Frees what there is need to free: everything below `place` is on disk as it has to be. Returns
  * whether there is more room than before. */
 bool tt_tail_reclaim(struct tt_tail *tail, uint64_t place);
-/* "I wait for room": sets the flags and looks once more; true: there is more room now. */
+/* "I wait for room": sets the flags and looks once more; true: there is more room now, or will be
+ * when the owner's own turn is over: try again without waiting. */
 bool tt_tail_wait(struct tt_tail *tail, uint64_t place);
 void tt_tail_wait_over(struct tt_tail *tail);
 

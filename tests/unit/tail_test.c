@@ -142,6 +142,20 @@ Test(tail, who_waits_for_room_is_named)
     cr_assert_not(tt_tail_turn(readers, 0));
 }
 
+Test(tail, the_owners_own_turn_is_nothing_to_sleep_for)
+{
+    for (int i = 0; i < 12; i++) cr_assert_eq(put(TT_CHUNK_BYTES / 2), TT_OK);
+    cr_assert(tt_tail_publish(tail, offset));
+    read_all(0);
+    read_all(1);
+    cr_assert_eq(put(8), TT_FULL);
+    cr_assert_not(tt_tail_wait(tail, place), "shard 1 is in its turn, and will wake the owner");
+    cr_assert(tt_tail_turn(readers, 1));
+    cr_assert(tt_tail_wait(tail, place), "only its own is left");
+    cr_assert(tt_tail_turn(readers, 0));
+    cr_assert_eq(put(8), TT_OK);
+}
+
 /* Whatever came before, the largest record always fits in the end. */
 Test(tail, large_records_fit_at_any_position_of_the_ring)
 {

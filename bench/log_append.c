@@ -1,0 +1,219 @@
+/* What appending to the log costs, compared with writing the same bytes.
+ *
+ *   log_append [--events=N] [--payload=BYTES] [--rounds=N] [DIRECTORY]
+ *
+ * Bare: a loop of preallocated 64 KiB writes of as many bytes. Log: events appended in batches,
+ * checksums and descriptors included, published, read by one reader, and written by the log's own
+ * operations, carried out at once by the same thread. Rounds alternate; the medians are compared.
+ * Prints a line of JSON; the goal is a ratio of 0.8 or more. Syncs are left out on both sides. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "store/ceiling.h"
+#include "store/log.h"
+
+#define BARE_WRITE_BYTES (64u << 10)
+#define SEGMENT_BYTES    (128u << 20)
+#define BATCH            64u
+#define ROUNDS_MAX       99
+
+static void stop(const char *what)
+{
+    fprintf(stderr, "log_append: %s: %s\n", what, strerror(errno));
+    exit(2);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int create(const char *directory, const char *name)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    if (fd < 0 || unlink(path) != 0) stop(path);
+    return fd;
+}
+
+static void preallocate(int fd)
+{
+    if (posix_fallocate(fd, 0, SEGMENT_BYTES) != 0) stop("preallocate");
+}
+
+/* Bytes a second. */
+static double bare(const char *directory, uint64_t bytes)
+{
+    static uint8_t block[BARE_WRITE_BYTES];
+    memset(block, 'x', sizeof block);
+    uint64_t begun = now_ns(), at = SEGMENT_BYTES;
+    int fd = -1;
+    for (uint64_t done = 0; done < bytes; done += sizeof block, at += sizeof block) {
+        if (at == SEGMENT_BYTES) {
+            if (fd >= 0) close(fd);
+            fd = create(directory, "bare");
+            preallocate(fd);
+            at = 0;
+        }
+        if (pwrite(fd, block, sizeof block, (off_t)at) != (ssize_t)sizeof block) stop("write");
+    }
+    close(fd);
+    return (double)bytes * 1e9 / (double)(now_ns() - begun);
+}
+
+struct run {
+    struct tt_tail_readers *readers;
+    struct tt_tail *tail;
+    struct tt_log *log;
+    struct tt_log_now now;
+    const char *directory;
+    uint64_t read;
+};
+
+static int32_t carry_out(const struct run *r, const struct tt_log_operation *op)
+{
+    switch (op->kind) {
+    case TT_LOG_OPEN_NEW: return create(r->directory, "segment");
+    case TT_LOG_OPEN_EXISTING: return create(r->directory, "ceiling");
+    case TT_LOG_OPEN_DIRECTORY: return open(r->directory, O_RDONLY | O_DIRECTORY);
+    case TT_LOG_PREALLOCATE: preallocate(op->file); return TT_OK;
+    case TT_LOG_WRITE: return (int32_t)pwrite(op->file, op->data, op->size, (off_t)op->offset);
+    case TT_LOG_CLOSE: return close(op->file);
+    case TT_LOG_SYNC:
+    case TT_LOG_SYNC_DIRECTORY:
+    case TT_LOG_TRUNCATE:
+    case TT_LOG_UNLINK: return TT_OK;
+    }
+    return TT_EIO;
+}
+
+/* A broker's turn, without clients. */
+static void turn(struct run *r)
+{
+    struct tt_log_operation op;
+    (void)tt_log_publish(r->log);
+    const struct tt_tail_descriptor *run;
+    uint32_t count;
+    while ((count = tt_tail_read(r->tail, r->read, UINT32_MAX, &run)) != 0) r->read += count;
+    bool woken = tt_tail_advance(r->tail, 0, r->read);
+    while (tt_log_next_operation(r->log, &r->now, &op) == TT_OK)
+        tt_log_operation_done(r->log, op.lane, carry_out(r, &op), &r->now);
+    struct tt_log_notice notice;
+    while (tt_log_take_notice(r->log, &notice) == TT_OK) continue;
+    woken |= tt_tail_turn(r->readers, 0);
+    (void)woken; /* one thread */
+}
+
+static double with_log(const char *directory, uint64_t events, size_t payload_bytes,
+                       uint64_t *bytes)
+{
+    static char zero[] = "0";
+    struct tt_recovered_partition partition = {.directory = zero,
+                                               .ceiling = UINT64_MAX,
+                                               .taken_max_us = INT64_MIN,
+                                               .active_taken_us = INT64_MIN};
+    struct tt_recovered recovered = {
+        .history = tt_history_from_bits(1), .partitions_count = 1, .partitions = &partition};
+    struct run r = {.directory = directory, .now = {.ns = 1, .wall_us = 1700000000000000}};
+    if (tt_tail_readers_create(&r.readers, 1) != TT_OK) stop("readers");
+    const struct tt_tail_options tail = {
+        .bytes = 16u << 20,
+        .record_bytes_max = TT_RECORD_BYTES_MAX((256u << 10) + TT_RECORD_TEXT_BYTES_MAX),
+        .readers = r.readers};
+    if (tt_tail_create(&r.tail, &tail) != TT_OK) stop("tail");
+    const struct tt_log_options options = {.recovered = &recovered,
+                                           .tail = r.tail,
+                                           .policy = TT_LOG_NEVER,
+                                           .segment_bytes = SEGMENT_BYTES,
+                                           .retention = {UINT64_MAX, UINT64_MAX}};
+    if (tt_log_create(&r.log, &options) != TT_OK) stop("log");
+    uint8_t *payload = malloc(payload_bytes);
+    if (payload == NULL) stop("memory");
+    memset(payload, 'x', payload_bytes);
+    struct tt_event batch[BATCH];
+    char channels[BATCH][24];
+    for (unsigned i = 0; i < BATCH; i++) {
+        snprintf(channels[i], sizeof channels[i], "stock.%u", i);
+        batch[i] = (struct tt_event){.channel = tt_bytes_text(channels[i]),
+                                     .type = TT_BYTES_LITERAL("quote"),
+                                     .payload = tt_bytes(payload, payload_bytes),
+                                     .taken_us = r.now.wall_us};
+    }
+    uint64_t begun = now_ns(), offset, end = 0;
+    for (uint64_t done = 0; done < events;) {
+        if (tt_log_append(r.log, &r.now, batch, BATCH, NULL, &offset, &end) == TT_OK) done += BATCH;
+        turn(&r);
+    }
+    while (tt_log_accepted_place(r.log) < end) turn(&r);
+    double rate = (double)end * 1e9 / (double)(now_ns() - begun);
+    *bytes = end;
+    tt_log_close(r.log);
+    while (!tt_log_closed(r.log)) turn(&r);
+    tt_log_destroy(&r.log);
+    tt_tail_destroy(&r.tail);
+    tt_tail_readers_destroy(&r.readers);
+    free(payload);
+    return rate;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static uint64_t number(const char *text)
+{
+    char *end;
+    uint64_t value = strtoull(text, &end, 10);
+    if (*text == '\0' || *end != '\0' || value == 0) {
+        fprintf(stderr, "log_append: '%s' is not a number above 0\n", text);
+        exit(2);
+    }
+    return value;
+}
+
+int main(int count, char **arguments)
+{
+    uint64_t events = 400000, payload_bytes = 1024, rounds = 5, bytes = 0;
+    const char *parent = "/tmp";
+    for (int i = 1; i < count; i++) {
+        if (strncmp(arguments[i], "--events=", 9) == 0)
+            events = number(arguments[i] + 9);
+        else if (strncmp(arguments[i], "--payload=", 10) == 0)
+            payload_bytes = number(arguments[i] + 10);
+        else if (strncmp(arguments[i], "--rounds=", 9) == 0)
+            rounds = number(arguments[i] + 9);
+        else
+            parent = arguments[i];
+    }
+    if (rounds > ROUNDS_MAX) rounds = ROUNDS_MAX;
+    char directory[4096];
+    snprintf(directory, sizeof directory, "%s/log_append.XXXXXX", parent);
+    if (mkdtemp(directory) == NULL) stop(directory);
+    double bare_rates[ROUNDS_MAX], log_rates[ROUNDS_MAX];
+    (void)with_log(directory, events / 4 + 1, payload_bytes, &bytes); /* warms up */
+    for (uint64_t i = 0; i < rounds; i++) {
+        log_rates[i] = with_log(directory, events, payload_bytes, &bytes);
+        bare_rates[i] = bare(directory, bytes);
+    }
+    rmdir(directory);
+    qsort(bare_rates, rounds, sizeof *bare_rates, by_value);
+    qsort(log_rates, rounds, sizeof *log_rates, by_value);
+    double b = bare_rates[rounds / 2], l = log_rates[rounds / 2];
+    printf("{\"payload_bytes\":%" PRIu64 ",\"events\":%" PRIu64
+           ",\"bare_mb_s\":%.0f,\"log_mb_s\":%.0f,\"log_events_s\":%.0f,\"ratio\":%.2f}\n",
+           payload_bytes, events, b / 1e6, l / 1e6, l / ((double)bytes / (double)events), l / b);
+    return l >= 0.8 * b ? 0 : 1;
+}
