@@ -8,11 +8,23 @@
 /* What a page may send beside the fields that every page may: the union of what any path reads. */
 #define ALLOWED_FIELDS "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Cache-Control"
 
-static bool path_matches(const struct tt_route *route, struct tt_bytes path)
+static bool is_exactly(const struct tt_route *route, struct tt_bytes path)
 {
-    struct tt_bytes own = tt_bytes_text(route->path);
+    return !route->below && tt_bytes_equal(path, tt_bytes_text(route->path));
+}
 
-    return route->below ? tt_bytes_starts(path, own) : tt_bytes_equal(path, own);
+/* A path with rows of its own is not also one of those below another: with /demo/cut for POST,
+ * GET /demo/cut is 405, not a file that does not exist. */
+static bool path_matches(const struct tt_routes *routes, uint32_t index, struct tt_bytes path)
+{
+    const struct tt_route *route = &routes->routes[index];
+
+    if (!route->below) return is_exactly(route, path);
+    if (!tt_bytes_starts(path, tt_bytes_text(route->path))) return false;
+    for (uint32_t i = 0; i < routes->count; i++) {
+        if (is_exactly(&routes->routes[i], path)) return false;
+    }
+    return true;
 }
 
 /* The methods of all rows of a path; 0: there is no such path. */
@@ -21,7 +33,7 @@ static uint32_t methods_of(const struct tt_routes *routes, struct tt_bytes path)
     uint32_t methods = 0;
 
     for (uint32_t i = 0; i < routes->count; i++) {
-        if (path_matches(&routes->routes[i], path)) methods |= routes->routes[i].methods;
+        if (path_matches(routes, i, path)) methods |= routes->routes[i].methods;
     }
     return methods;
 }
@@ -126,7 +138,7 @@ struct tt_exchange *tt_routes_handle(void *context, const struct tt_request *req
     if (request->head->method == TT_HTTP1_OPTIONS) return answer_options(request, methods);
     for (uint32_t i = 0; i < routes->count; i++) {
         const struct tt_route *route = &routes->routes[i];
-        if ((route->methods & method) != 0 && path_matches(route, request->path)) {
+        if ((route->methods & method) != 0 && path_matches(routes, i, request->path)) {
             return answer_by(route, request, method);
         }
     }

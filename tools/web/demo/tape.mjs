@@ -1,6 +1,6 @@
 // The strip of paper at the top. It runs at a steady speed and prints a trade whenever there is room
-// at its right end, the largest of those that came meanwhile. Without motion it stands, and a new
-// trade takes the place of the oldest.
+// at its right end: the largest of those that came meanwhile, of a symbol not printed just now. Without
+// motion it stands, and a new trade takes the place of the oldest.
 
 const speed_px_s = 90;
 const space_px = 34;
@@ -19,7 +19,9 @@ export class Tape {
   }
 
   offer(trade) {
-    if (!this.best || trade.price * trade.size > this.best.price * this.best.size) this.best = trade;
+    /* Not the same few again and again. */
+    if (this.printed.slice(-8).some(({ symbol }) => symbol === trade.symbol)) return;
+    if (!this.best || trade.size > this.best.size) this.best = trade;
   }
 
   set_moving(moving) {
@@ -68,7 +70,7 @@ export class Tape {
     this.run.append(item);
     const right = left + item.offsetWidth;
     this.end = right + space_px;
-    this.printed.push({ item, left, right });
+    this.printed.push({ item, symbol, left, right });
   }
 
   /** Keeps coordinates small on a page that stays open for days. */
