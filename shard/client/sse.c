@@ -420,7 +420,8 @@ static bool keep_extra(struct tt_client *client, const struct tt_subscribe *subs
     struct tt_client_extra *extra = calloc(1, sizeof *extra);
     if (extra == NULL) return false;
     client->extra = extra;
-    memcpy(extra->label, subscribe->label.data, subscribe->label.size);
+    if (subscribe->label.size != 0)
+        memcpy(extra->label, subscribe->label.data, subscribe->label.size);
     for (uint32_t i = 0; i < subscribe->types_count; i++)
         extra->types_bytes += 1 + (uint32_t)subscribe->types[i].size;
     if (extra->types_bytes == 0) return true;
