@@ -101,6 +101,7 @@ static void begin_body(struct tt_connection *c, const struct tt_http1_head *head
     tt_connection_wait_again(c, TT_WAIT_BODY);
     if (c->exchange != NULL && !c->started && !c->unbounded && head->framing == TT_HTTP1_COUNTED &&
         head->content_length > most) {
+        if (head->content_length > TT_DROPPED_BODY_BYTES_MAX) c->last = true;
         tt_exchange_fail(c->exchange, 413, "body_too_large", 0,
                          "body: has %llu bytes; allowed are %llu",
                          (unsigned long long)head->content_length, (unsigned long long)most);
@@ -199,6 +200,7 @@ static void fail_body(struct tt_connection *c, unsigned status, enum tt_close_re
                       const char *text)
 {
     tt_connection_note(c, reason);
+    c->last = true; /* before the head is encoded: it says so */
     if (c->exchange != NULL && !c->started) {
         tt_exchange_fail(c->exchange, status, tt_answer_code(status), 0, "body: %s", text);
     }

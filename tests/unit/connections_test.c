@@ -703,6 +703,7 @@ BOTH(a_body_that_breaks_off_or_is_malformed, .fini = stop)
     struct client *c = ask("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
                            "zz\r\n" GET("/hello"));
     expect_starts(c, "HTTP/1.1 400");
+    cr_assert_not_null(strstr(c->text, "\r\nConnection: close\r\n"));
     cr_assert_eq(occurrences(c->text, "HTTP/1.1"), 1);
     cr_assert_eq(t.closed_reason, TT_CLOSE_PROTOCOL);
     hang_up(c);
