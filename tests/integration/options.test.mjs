@@ -18,6 +18,16 @@ function sound(directory) {
   return ['--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0', `--data=${directory}`, '--shards=1', ...(io ? [`--io=${io}`] : [])];
 }
 
+/** CRC32C, as store/README.md names it for the file META. */
+function crc32c(bytes) {
+  let crc = ~0;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0x82f63b78 : 0);
+  }
+  return ~crc >>> 0;
+}
+
 async function refused(args, words, options) {
   const directory = temporary_directory();
   try {
@@ -112,6 +122,35 @@ here('a data directory that cannot be used is refused', async () => {
   await refused([`--data=${file}/below`], [`${file}/below`]);
   await refused(['--data=/proc/tickertape'], ['/proc/tickertape']);
   fs.rmSync(directory, { recursive: true, force: true });
+});
+
+here('a data directory of a newer format, or a damaged one, is refused and left alone', async () => {
+  const broker = await Broker.start({ args: ['--drain-delay-ms=0'] });
+  try {
+    await publish(broker, { channel: 'c', payload: 1 });
+    await broker.stop();
+    const meta = path.join(broker.data, 'META');
+    const good = fs.readFileSync(meta);
+    const newer = Buffer.from(good);
+    newer.writeUInt32LE(newer.readUInt32LE(8) + 1, 8);
+    newer.writeUInt32LE(crc32c(newer.subarray(0, 60)), 60);
+    for (const [bytes, word] of [
+      [newer, 'version'],
+      [good.subarray(0, 20), 'META'],
+      [Buffer.from(good.map((byte, i) => (i === 20 ? byte ^ 1 : byte))), 'META'],
+    ]) {
+      fs.writeFileSync(meta, bytes);
+      await refused([`--data=${broker.data}`], [broker.data, word]);
+      assert.deepEqual(fs.readFileSync(meta), bytes, 'it is left as it was');
+    }
+    fs.writeFileSync(meta, good);
+    await broker.restart();
+    const client = await subscribe(broker, '/sse?channels=c&from=earliest');
+    await client.received(1);
+    client.cut();
+  } finally {
+    await broker.dispose();
+  }
 });
 
 here('the number of partitions is fixed when the log is created', async () => {

@@ -137,6 +137,7 @@ export class Broker {
     if (!this.running) return;
     this.signal('SIGKILL');
     await this.end();
+    this.killed = true;
     this.check();
   }
 
@@ -149,8 +150,19 @@ export class Broker {
     ];
     const args = [...(this.options.args ?? []), ...same, ...(options.args ?? [])];
     const last = new Map(args.map((arg) => [arg.split('=')[0], arg]));
-    this.options = { ...this.options, ...options, args: options.all_args ?? [...last.values()] };
-    await this.#launch();
+    this.options = { ...this.options, ...options, args: [...last.values()] };
+    /* The kernel takes an io_uring apart some time after its process was killed, and only then are the
+     * listeners in it closed. */
+    const end = Date.now() + patience_ms;
+    for (;;) {
+      try {
+        await this.#launch();
+        break;
+      } catch (error) {
+        if (!this.killed || !/address is in use/.test(error.message) || Date.now() > end) throw error;
+      }
+    }
+    this.killed = false;
   }
 
   /** Fails when the broker has printed what no broker may print. */
