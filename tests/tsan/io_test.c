@@ -117,9 +117,12 @@ int main(void)
 {
     (void)alarm(120);
     files(TT_IO_EPOLL);
+    (void)puts("ok 1 - io: files of the file thread");
     files(TT_IO_URING);
+    (void)puts("ok 2 - io: files of io_uring");
     wakes(TT_IO_EPOLL);
+    (void)puts("ok 3 - io: wakes between threads, epoll");
     wakes(TT_IO_URING);
-    (void)puts("io: ok");
+    (void)puts("ok 4 - io: wakes between threads, io_uring");
     return 0;
 }

@@ -201,11 +201,12 @@ int main(void)
     pthread_create(&threads[OWNER], NULL, owner, NULL);
     for (uint32_t i = 0; i < SHARDS; i++) pthread_join(threads[i], NULL);
     uint64_t times = window_end / (CHUNKS * (uint64_t)TT_CHUNK_BYTES);
-    printf("tail: %u events, %u readers, the ring went round %llu times, the owner waited %llu "
+    printf("# tail: %u events, %u readers, the ring went round %llu times, the owner waited %llu "
            "times, readers parked %llu times\n",
            EVENTS, READERS, (unsigned long long)times, (unsigned long long)atomic_load(&waits),
            (unsigned long long)atomic_load(&parks));
     TT_ASSERT(times >= 10 && atomic_load(&waits) > 0);
+    (void)puts("ok 1 - tail: every record whole, through reuse, parking and a full tail");
     tt_tail_destroy(&tail);
     tt_tail_readers_destroy(&readers);
     return 0;

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "proto/base/limits.h"
 #include "proto/wire/http1_parse.h"
@@ -162,7 +163,9 @@ static void keep_reply(unsigned status, unsigned retry_after_s, const char *body
     reply.status = status;
     reply.retry_after_s = retry_after_s;
     free(reply.body);
-    reply.body = strndup(body, bytes);
+    reply.body = malloc(bytes + 1);
+    memcpy(reply.body, body, bytes);
+    reply.body[bytes] = '\0';
     reply.answers++;
 }
 
