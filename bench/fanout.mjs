@@ -76,12 +76,14 @@ console.log('\nus/delivery: busy time of the core, all that ran there, softirq i
 let good = true;
 for (const r of results) {
   const same = r.pairs.every((p) => Math.abs(p.broker.bytes - p.bare.bytes) < 2);
-  if (!(r.ratio <= o.limit) || !same) good = false;
+  /* Where others used the core, its busy time is not the broker's: the threads' own time decides. */
+  const ratio = r.disturbed ? r.ratio_process : r.ratio;
+  if (!(ratio <= o.limit) || !same) good = false;
   console.log(`${r.clients} clients: broker / bare loop = ${r.ratio.toFixed(3)} ` +
     `(${r.ratios.map((x) => x.toFixed(3)).join(' ')}); of the threads alone ${r.ratio_process.toFixed(3)}; ` +
     `wanted: at most ${o.limit}`);
   if (!same) console.log('  the two do not send the same bytes: this comparison says nothing');
-  if (r.disturbed) console.log(`  ${r.disturbed} of ${o.rounds} pairs were disturbed by other processes`);
+  if (r.disturbed) console.log(`  ${r.disturbed} of ${o.rounds} pairs were disturbed by other processes: the threads decide`);
 }
 keep('fanout', { options: o, results });
 process.exit(good ? 0 : 1);
