@@ -336,16 +336,14 @@ static void work_on(struct tt_shard *shard, struct owned *w, uint32_t index)
         w->retry_now = room;
 }
 
-void tt_owner_work(struct tt_shard *shard)
+static void update_log_figures(struct tt_shard *shard)
 {
     struct tt_owner *o = shard->owner;
     uint64_t bytes = 0, segments = 0, read_only = 0, no_space = 0, writes = 0, written = 0;
     for (uint32_t i = 0; i < o->owned_count; i++) {
-        struct owned *w = &o->owned[i];
-        work_on(shard, w, i);
         struct tt_log_figures f;
-        tt_log_figures(w->partition->log, &f);
-        tell_state(shard, w, &f);
+        tt_log_figures(o->owned[i].partition->log, &f);
+        tell_state(shard, &o->owned[i], &f);
         bytes += f.bytes;
         segments += f.segments;
         read_only += f.state == TT_LOG_READ_ONLY;
@@ -360,13 +358,32 @@ void tt_owner_work(struct tt_shard *shard)
     tt_metric_set(&m->log_no_space, no_space);
     tt_metric_set(&m->log_writes, writes);
     tt_metric_set(&m->log_written_bytes, written);
-    /* Own requests: done() may publish again, which goes behind. */
+}
+
+/* Calls done() of own requests that were answered. It may publish again: what that answers at once
+ * waits for the next turn. True: at least one. */
+static bool answer_own(struct tt_shard *shard)
+{
     struct tt_list done;
-    tt_list_init(&done);
     struct tt_node *node;
-    while ((node = tt_list_take_first(&o->local_done)) != NULL) tt_list_append(&done, node);
+    tt_list_init(&done);
+    while ((node = tt_list_take_first(&shard->owner->local_done)) != NULL)
+        tt_list_append(&done, node);
+    bool any = !tt_list_empty(&done);
     while ((node = tt_list_take_first(&done)) != NULL)
         returned(shard, TT_CONTAINER_OF(node, struct tt_publish_request, node));
+    return any;
+}
+
+void tt_owner_work(struct tt_shard *shard)
+{
+    struct tt_owner *o = shard->owner;
+    for (uint32_t i = 0; i < o->owned_count; i++) work_on(shard, &o->owned[i], i);
+    /* What done() has published is written, or waits for room, before the shard may sleep: nothing
+     * else would wake it for that. */
+    if (answer_own(shard))
+        for (uint32_t i = 0; i < o->owned_count; i++) work_on(shard, &o->owned[i], i);
+    update_log_figures(shard);
 }
 
 uint64_t tt_owner_next_ns(const struct tt_shard *shard)

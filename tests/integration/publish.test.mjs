@@ -214,6 +214,17 @@ broker_test('a large stream is bounded in memory and arrives whole', { args: ['-
   assert_error(whole, 413, '1048577', '1048576');
 });
 
+for (const sync of ['always', 'interval', 'never']) {
+  // The next batch is published while the answer to the last one is given: with nothing else to do,
+  // the shard must not sleep before that is written.
+  broker_test(`a stream of many batches, one after the other, with --log-sync=${sync}`, { args: [`--log-sync=${sync}`] }, async (broker) => {
+    const lines = Array.from({ length: 60_000 }, (_, n) => `{"channel":"c${n % 10}","payload":{"n":${n},"x":"${'y'.repeat(60)}"}}\n`);
+    const answer = await post(broker, '/publish', lines.join(''), { headers: ndjson });
+    assert.equal(answer.status, 202, answer.text);
+    assert.equal(answer.json.count, lines.length);
+  });
+}
+
 broker_test('what is refused, and why', { args: ['--max-event-bytes=1000'] }, async (broker) => {
   const cases = [
     ['hello', 400, ['byte 0']],
