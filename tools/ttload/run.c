@@ -374,6 +374,7 @@ int tt_run(const struct tt_run_options *options)
             drain(r);
     }
     judge(r);
+    if (r->report.failure_count != 0) progress(r, r->report.failures[0]);
     stop(r);
     judge_ourselves(r);
     if (options->json) tt_report_json(&r->report, stdout);
