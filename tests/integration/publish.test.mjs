@@ -219,7 +219,7 @@ for (const sync of ['always', 'interval', 'never']) {
   // the shard must not sleep before that is written.
   broker_test(`a stream of many batches, one after the other, with --log-sync=${sync}`, { args: [`--log-sync=${sync}`] }, async (broker) => {
     const lines = Array.from({ length: 60_000 }, (_, n) => `{"channel":"c${n % 10}","payload":{"n":${n},"x":"${'y'.repeat(60)}"}}\n`);
-    const answer = await post(broker, '/publish', lines.join(''), { headers: ndjson });
+    const answer = await post(broker, '/publish', lines.join(''), { headers: ndjson, limit_ms: 60_000 });
     assert.equal(answer.status, 202, answer.text);
     assert.equal(answer.json.count, lines.length);
   });
