@@ -421,6 +421,7 @@ static bool keep_extra(struct tt_client *client, const struct tt_subscribe *subs
     if (extra == NULL) return false;
     client->extra = extra;
     if (subscribe->label.size != 0)
+        if (subscribe->label.size != 0)
         memcpy(extra->label, subscribe->label.data, subscribe->label.size);
     for (uint32_t i = 0; i < subscribe->types_count; i++)
         extra->types_bytes += 1 + (uint32_t)subscribe->types[i].size;
