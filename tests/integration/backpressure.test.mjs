@@ -10,7 +10,7 @@ import { publish, publish_lines } from './lib/publish.mjs';
 import { subscribe } from './lib/sse.mjs';
 import { eventually } from './lib/wait.mjs';
 
-const small = ['--log-segment-bytes=2MiB', '--tail-bytes=2MiB', '--outbox-bytes=16KiB', '--frame-bytes=1MiB'];
+const small = ['--publish-wait-ms=1m', '--log-segment-bytes=2MiB', '--tail-bytes=2MiB', '--outbox-bytes=16KiB', '--frame-bytes=1MiB'];
 
 async function flood(broker, sequence, channel, bytes) {
   const pad = 'x'.repeat(2000);

@@ -9,7 +9,7 @@ import { seeded } from './lib/random.mjs';
 import { SseClient, subscribe } from './lib/sse.mjs';
 import { eventually } from './lib/wait.mjs';
 
-const small_log = ['--log-segment-bytes=2MiB', '--tail-bytes=2MiB'];
+const small_log = ['--publish-wait-ms=1m', '--log-segment-bytes=2MiB', '--tail-bytes=2MiB'];
 
 /** Publishes about `bytes` of events on `channel`, in NDJSON batches. */
 async function fill(broker, sequence, channel, bytes, filler = 1000) {
