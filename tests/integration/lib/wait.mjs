@@ -4,7 +4,7 @@
 const slow = /\/(asan|tsan)\//.test(process.env.TT_BINARY ?? '') ? 4 : 1;
 
 /** How long a test waits for something that should come soon. Generous: reaching it is a failure. */
-export const patience_ms = 15_000 * slow;
+export const patience_ms = 30_000 * slow;
 
 /** Settles as `promise` does, or rejects after `limit_ms` with what `what` says (text or function). */
 export function within(promise, what, limit_ms = patience_ms) {
