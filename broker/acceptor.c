@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "broker/process.h"
 #include "proto/base/assert.h"
 #include "shard/messages.h"
 #include "shard/peers.h"
@@ -67,7 +68,7 @@ static enum tt_status listen_on(struct tt_acceptor *a, struct listener *l,
     };
     char text[TT_ADDRESS_TEXT_MAX];
     tt_address_text(&l->address, text);
-    enum tt_status status = tt_io_listen(a->io, &l->address, &options, &l->socket);
+    enum tt_status status = tt_process_listen(a->io, &l->address, &options, &l->socket);
     if (status != TT_OK)
         snprintf(error, TT_CONFIG_ERROR_MAX, "--listen=%s: cannot listen: %s", text,
                  status == TT_EBUSY ? "the address is in use" : tt_status_text(status));
@@ -173,8 +174,7 @@ static void hand_over(struct tt_acceptor *a)
         struct tt_message_handoff *body = TT_MESSAGE_BODY(&message, tt_message_handoff);
         body->reference = w->reference;
         body->peer = w->peer;
-        body->over_cap = total >= a->connections_max;
-        if (body->over_cap) a->figures.over_cap++;
+        if (total >= a->connections_max) a->figures.over_cap++;
         tt_peers_post(a->world->peers, self, shard, &message);
         a->open[shard]++;
         a->first = (a->first + 1) & (TT_ACCEPTOR_WAITING - 1);

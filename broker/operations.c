@@ -150,7 +150,7 @@ enum tt_status tt_operations_create(struct tt_operations **operations, struct tt
     const struct tt_listen_options options = {.backlog = 128, .no_delay = true, .keepalive = true};
     char address[TT_ADDRESS_TEXT_MAX];
     tt_address_text(&o->address, address);
-    enum tt_status outcome = tt_io_listen(io, &o->address, &options, &o->listener);
+    enum tt_status outcome = tt_process_listen(io, &o->address, &options, &o->listener);
     if (outcome != TT_OK)
         snprintf(error, TT_CONFIG_ERROR_MAX, "--ops-listen=%s: cannot listen: %s", address,
                  outcome == TT_EBUSY ? "the address is in use" : tt_status_text(outcome));

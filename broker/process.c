@@ -11,6 +11,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 uint32_t tt_process_raise_descriptors(void)
@@ -118,6 +119,17 @@ static enum tt_status make_directories(const char *directory)
         *slash = '/';
     }
     return mkdir(path, 0750) == 0 || errno == EEXIST ? TT_OK : TT_EIO;
+}
+
+enum tt_status tt_process_listen(struct tt_io *io, struct tt_address *address,
+                                 const struct tt_listen_options *options, tt_socket *listener)
+{
+    const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
+    for (unsigned left = 40;; left--) {
+        enum tt_status status = tt_io_listen(io, address, options, listener);
+        if (status != TT_EBUSY || left == 0) return status;
+        (void)nanosleep(&pause, NULL);
+    }
 }
 
 enum tt_status tt_process_lock_directory(const char *directory, int *lock,

@@ -6,6 +6,7 @@
 
 #include "proto/base/bytes.h"
 #include "proto/base/limits.h"
+#include "shard/io/io.h"
 
 #define TT_PROCESS_ERROR_MAX 512u
 
@@ -31,6 +32,13 @@ void tt_process_processors(struct tt_processors *processors);
  * Failing leaves the mask as it is: it costs speed only. */
 void tt_process_pin(uint16_t processor);
 void tt_process_pin_from(const struct tt_processors *processors, uint32_t first);
+
+/* tt_io_listen(), tried for up to two seconds while the address is in use: after a kill -9 the
+ * kernel closes the listeners of an io_uring a moment after the process is gone, and a supervisor
+ * that restarts at once would meet its own predecessor's. */
+TT_MUST_USE enum tt_status tt_process_listen(struct tt_io *io, struct tt_address *address,
+                                             const struct tt_listen_options *options,
+                                             tt_socket *listener);
 
 /* Creates the directory where it is missing and locks it for this process until it ends (a lock of
  * the kernel on DIR/LOCK, gone with the process however it ends).

@@ -63,7 +63,8 @@ void tt_drain_cut(struct tt_shard *shard, const struct tt_message_cut *cut)
             memcmp(peer->ip, cut->peer.ip, sizeof peer->ip) != 0)
             continue;
         const char *label = client->extra == NULL ? "" : client->extra->label;
-        if (cut->label[0] != '\0' && strncmp(cut->label, label, sizeof cut->label - 1) != 0)
+        if (!cut->every &&
+            tt_hash(&shard->world->hash_key, tt_bytes_text(label)) != cut->label_hash)
             continue;
         tt_client_abort(client, TT_CLOSE_CUT);
     }

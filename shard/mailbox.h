@@ -6,7 +6,7 @@
  * one release store; the receiver's acquire load of the same index pairs with it, so whatever the
  * poster wrote before (also behind pointers in a message) is visible to the receiver.
  *
- * Parking (DESIGN.md section 1) keeps a wake-up from getting lost without a lock:
+ * Parking keeps a wake-up from getting lost without a lock:
  *   receiver: tt_parking_set(); look at every mailbox and head once more; nothing: wait
  *   poster:   publish everything; tt_parking_fence(); wake whoever tt_parking_is_set()
  * Both sides have a seq_cst fence between their store and their load, so at least one of them sees

@@ -59,7 +59,6 @@ enum tt_message_kind {
 struct tt_message_handoff {
     int32_t reference;
     struct tt_peer peer;
-    bool over_cap; /* accepted beyond max_clients: only to be told so */
 } TT_MESSAGE_ALIAS;
 
 struct tt_message_publish {
@@ -84,7 +83,8 @@ struct tt_message_admit {
 
 struct tt_message_cut {
     struct tt_peer peer;
-    char label[24]; /* client's own name, empty: every stream of the address */
+    bool every;          /* every stream of the address, else: */
+    uint64_t label_hash; /* those with this label, by the log's key */
 } TT_MESSAGE_ALIAS;
 
 struct tt_message_drain {

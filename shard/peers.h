@@ -4,7 +4,7 @@
  * Threads 0 .. shards-1 are shards, thread `shards` is the control thread. Posting never fails: the
  * capacity of each mailbox is the sum of everything that may be open (messages.h). Posts become
  * visible and doorbells are rung by tt_peers_ring(): an owner calls it right after it has published
- * events, and every thread at its turn's end. Parking (DESIGN.md section 1): parked = 1; seq_cst
+ * events, and every thread at its turn's end. Parking: parked = 1; seq_cst
  * fence; look at mailboxes and heads once more; wait. A poster: publish; seq_cst fence; wake
  * whoever is parked. Memory: created before the threads start, destroyed after they have ended. */
 #ifndef TT_SHARD_PEERS_H

@@ -100,8 +100,8 @@ void tt_shard_cut(struct tt_shard *shard, const struct tt_peer *peer, struct tt_
     struct tt_message m = {.kind = TT_MESSAGE_CUT};
     struct tt_message_cut *cut = TT_MESSAGE_BODY(&m, tt_message_cut);
     cut->peer = *peer;
-    size_t n = label.size < sizeof cut->label - 1 ? label.size : sizeof cut->label - 1;
-    if (n != 0) memcpy(cut->label, label.data, n);
+    cut->every = label.size == 0;
+    cut->label_hash = tt_hash(&shard->world->hash_key, label);
     for (uint32_t to = 0; to < shard->world->shards_count; to++) {
         if (to == shard->index) {
             tt_drain_cut(shard, cut);
@@ -434,7 +434,7 @@ static void wake_owners(struct tt_shard *shard)
             tt_peers_wake(shard->world->peers, shard->index, i);
 }
 
-/* Waits, unless there is something to do: parked first, then one more look (DESIGN.md section 1).
+/* Waits, unless there is something to do: parked first, then one more look (shard/README.md).
  */
 static void wait(struct tt_shard *shard, bool more, uint64_t until_ns)
 {

@@ -1,4 +1,4 @@
-/* How far a client has come, as one line of printable ASCII (DESIGN.md section 3).
+/* How far a client has come, as one line of printable ASCII.
  *
  * Three forms are read:
  *   narrow  `<id>` or `<id>/N`: the client has everything of that partition up to and including the

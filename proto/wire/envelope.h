@@ -1,5 +1,5 @@
 /* The envelope: the JSON object in which publishers hand in an event, and the one in which every
- * transport carries it to clients (WIRE.md, "The envelope").
+ * transport carries it to clients (broker/API.md, "An event").
  *
  * Reading is strict about what it knows and passes over what it does not: unknown members are
  * ignored, a known one with a wrong value is an error that names member, value and what is
@@ -67,7 +67,8 @@ TT_MUST_USE enum tt_status tt_ndjson_next(struct tt_ndjson *n, const uint8_t *da
                                           size_t *line_size);
 void tt_ndjson_drop(struct tt_ndjson *n, size_t bytes);
 
-/* The outgoing envelope, members in WIRE.md's order; and the exact number of bytes it takes. */
+/* The outgoing envelope, members in the order of broker/API.md; and the exact number of bytes it
+ * takes. */
 size_t tt_envelope_bytes(const struct tt_placed_event *placed);
 void tt_envelope_write(struct tt_writer *w, const struct tt_placed_event *placed);
 

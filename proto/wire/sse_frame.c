@@ -36,7 +36,7 @@ void tt_sse_chunk_write_head(struct tt_writer *w, size_t body_bytes)
 
 /* ---- frames of events ---- */
 
-/* WIRE.md: no event line for type `message`, which is what an EventSource assumes without one. */
+/* No event line for type `message`, which is what an EventSource assumes without one. */
 static bool has_name(const struct tt_event *event, struct tt_sse_form form)
 {
     return !form.no_name && !tt_bytes_equal(event->type, TT_BYTES_LITERAL("message"));

@@ -240,7 +240,7 @@ static enum tt_status check_repeated(struct parse *p, const struct parameter *pa
                    : TT_OK;
 }
 
-/* WIRE.md: the first that is there and not empty counts, in the order header, then the rows. */
+/* The first that is there and not empty counts, in the order header, then the rows. */
 static void offer_cursor(struct parse *p, size_t rank, struct tt_bytes value)
 {
     if (value.size == 0 || rank >= p->cursor_rank) return;

@@ -2,7 +2,7 @@
  *
  * The parameters stand in subscribe.def, one row each. Unknown ones are ignored, known ones with a
  * wrong value are an error that names parameter, value and what is allowed. What this version does
- * not have yet is refused in the same way, never silently accepted. Sources: WIRE.md
+ * not have yet is refused in the same way, never silently accepted. Sources: broker/API.md
  * "Subscribing"; application/x-www-form-urlencoded: WHATWG URL, section 5.
  * Thread: any. Memory: the caller's. */
 #ifndef TT_PROTO_WIRE_SUBSCRIBE_H

@@ -53,7 +53,7 @@ struct tt_client {
     bool ping_event;
     bool started; /* the answer's head is out */
 };
-_Static_assert(sizeof(struct tt_client) <= 256, "budget of an idle client, DESIGN.md section 5");
+_Static_assert(sizeof(struct tt_client) <= 256, "the budget of an idle client");
 
 static inline struct tt_client *tt_client_of(struct tt_exchange *x)
 {

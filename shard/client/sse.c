@@ -422,7 +422,7 @@ static bool keep_extra(struct tt_client *client, const struct tt_subscribe *subs
     client->extra = extra;
     if (subscribe->label.size != 0)
         if (subscribe->label.size != 0)
-        memcpy(extra->label, subscribe->label.data, subscribe->label.size);
+            memcpy(extra->label, subscribe->label.data, subscribe->label.size);
     for (uint32_t i = 0; i < subscribe->types_count; i++)
         extra->types_bytes += 1 + (uint32_t)subscribe->types[i].size;
     if (extra->types_bytes == 0) return true;

@@ -1,6 +1,6 @@
 /* The SSE transport: from a request to a live client, and the bytes that it gets.
  *
- * GET and POST /sse (synonyms /events, /events/stream). Source: WIRE.md "Server-Sent Events";
+ * GET and POST /sse (synonyms /events, /events/stream). Source: broker/API.md, "Following";
  * WHATWG HTML section 9.2. Thread: owner shard. */
 #ifndef TT_SHARD_CLIENT_SSE_H
 #define TT_SHARD_CLIENT_SSE_H

@@ -1,20 +1,19 @@
-/* The delivery states of a client and the one function that moves between them (DESIGN.md section
- * 4).
+/* The delivery states of a client and the one function that moves between them.
  *
- *   state    | event on its channel          | when writable                  | leaves by
- *   ---------+-------------------------------+--------------------------------+---------------------
- *   OPENING  | ignored                       | nothing                        | ADMITTED_LIVE,
- * _BEHIND, |                               |                                | REFUSED, ENDED
- *   CATCHUP  | by partition: reading ignores,| what was read from the log,    | JOINED: LIVE
- *            | ahead suppresses below pos,   | with a private id              | OVER_BOUND: reads
- * again | joined queues                 |                                |   (disconnect: CLOSING)
- *   LIVE     | queued                        | shared frames                  | OVER_BOUND,
- * RING_EDGE: |                               |                                |   CATCHUP
- * (disconnect: |                               |                                |   CLOSING)
- *   CLOSING  | ignored                       | the partly sent frame and the  | nothing: the
- * connection |                               | last message, then the end     | frees it
+ *   state   | event on its channel         | when writable               | leaves by
+ *   --------+------------------------------+-----------------------------+--------------------
+ *   OPENING | ignored                      | nothing                     | ADMITTED_LIVE: LIVE
+ *           |                              |                             | ADMITTED_BEHIND: CATCHUP
+ *   CATCHUP | by partition: reading        | what was read from the log, | JOINED: LIVE
+ *           | ignores, ahead suppresses    | with a private id           | OVER_BOUND: reads again
+ *           | below pos, joined queues     |                             |
+ *   LIVE    | queued                       | shared frames               | OVER_BOUND, RING_EDGE:
+ *           |                              |                             | CATCHUP
+ *   CLOSING | ignored                      | the partly sent frame, the  | nothing: the connection
+ *           |                              | last message, then the end  | frees it
  *
- * The function is pure: it says what the next state is, or that the event cannot happen there,
+ * From every state ENDED leads to CLOSING; with policy `disconnect` OVER_BOUND and RING_EDGE do,
+ * too. The function is pure: it says what the next state is, or that the event cannot happen there,
  * which is a bug and asserted. What goes with a transition is done in client.c. Thread: any. */
 #ifndef TT_SHARD_CLIENT_STATE_H
 #define TT_SHARD_CLIENT_STATE_H

@@ -118,8 +118,8 @@ struct tt_exchange *tt_reply(const struct tt_request *request, const struct tt_r
 /* The same with a body that lives as long as the process (embedded files). */
 struct tt_exchange *tt_reply_static(const struct tt_request *request,
                                     const struct tt_response *response, struct tt_bytes body);
-/* {"error":{"code":...,"message":...}} as WIRE.md has it; also logged, with the peer's address.
- * retry_after_s 0: no Retry-After. */
+/* {"error":{"code":...,"message":...}} as broker/API.md has it; also logged, with the peer's
+ * address. retry_after_s 0: no Retry-After. */
 struct tt_exchange *tt_reply_error(const struct tt_request *request, unsigned status,
                                    const char *code, unsigned retry_after_s, const char *format,
                                    ...) TT_PRINTF(5, 6);

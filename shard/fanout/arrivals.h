@@ -5,7 +5,7 @@
  * each partition, is the vector behind the newest arrival. A live client keeps only a place: the
  * number of an arrival. A ring of the last 65,536 arrivals (partition, previous offset) walks back
  * from a checkpoint vector (one every 1,024 arrivals) to any place in it; whoever would leave the
- * ring must be demoted first (DESIGN.md section 3). Thread: owner shard. Memory: fixed at creation.
+ * ring must be demoted first. Thread: owner shard. Memory: fixed at creation.
  */
 #ifndef TT_SHARD_FANOUT_ARRIVALS_H
 #define TT_SHARD_FANOUT_ARRIVALS_H

@@ -89,7 +89,7 @@ static uint32_t write_ids(struct whole *p, struct tt_publish_text *text,
     return refused;
 }
 
-/* WIRE.md: whole or not at all within one partition; if some of several refuse, 503 with ids, null
+/* Whole or not at all within one partition; if some of several refuse, 503 with ids, null
  * where not taken. */
 static void answer_array(struct whole *p)
 {

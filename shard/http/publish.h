@@ -1,5 +1,5 @@
 /* POST /publish: one envelope, an array of them, or lines of NDJSON, from a request's body into the
- * log (WIRE.md "POST /publish").
+ * log (broker/API.md, "Publishing").
  *
  * A whole body (one envelope or an array) is kept until its events are accepted; nothing of it is
  * sent to the log before all of it was found valid. NDJSON is a stream: lines go to the log in

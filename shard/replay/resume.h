@@ -1,9 +1,9 @@
 /* Where a client starts: from its cursor (or `from`) to a position in every partition it can touch.
  *
  * Pure: what the shard knows comes as a view, what the client gets goes into a struct. The rules
- * are those of DESIGN.md section 3, "Ids and cursors"; README.md beside this file tells the whole
- * way from Last-Event-ID to the join. All offsets are *next* offsets: the first that the client
- * does not have. Thread: owner shard. Memory: the caller's. */
+ * are those of shard/client/README.md, "What an id may promise"; README.md beside this file tells
+ * the whole way from Last-Event-ID to the join. All offsets are *next* offsets: the first that the
+ * client does not have. Thread: owner shard. Memory: the caller's. */
 #ifndef TT_SHARD_REPLAY_RESUME_H
 #define TT_SHARD_REPLAY_RESUME_H
 

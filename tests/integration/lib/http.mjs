@@ -219,7 +219,7 @@ export async function request(where, { method = 'GET', path = '/', headers = {},
   }
 }
 
-/** Asserts that an answer is an error as WIRE.md writes them, whose message names every `word`. */
+/** Asserts that an answer is an error as broker/API.md writes them, whose message names every `word`. */
 export function assert_error(answer, status, ...words) {
   assert.equal(answer.status, status, `status of ${answer.text ?? answer.body}`);
   const error = (answer.json ?? JSON.parse(answer.body.toString('utf8'))).error;

@@ -1,4 +1,4 @@
-// A strict reader of Server-Sent Events over a raw socket. It takes nothing that WIRE.md does not
+// A strict reader of Server-Sent Events over a raw socket. It takes nothing that broker/API.md does not
 // promise: chunks without extensions, LF as the only line end, known fields in the order event, data,
 // id. What it objects to fails every wait that follows.
 
