@@ -66,7 +66,10 @@ export class Broker {
   async #launch() {
     const args = arguments_for(this.options);
     const from = this.stdout.length;
-    this.child = spawn(binary, args, {
+    /* prlimit replaces itself by the broker: the child's pid stays the broker's. */
+    const limit = this.options.descriptors;
+    const [command, before] = limit ? ['prlimit', [`--nofile=${limit}:${limit}`, binary]] : [binary, []];
+    this.child = spawn(command, [...before, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...this.options.env },
     });
@@ -211,7 +214,7 @@ export async function with_broker(options, use) {
 }
 
 /**
- * A test with a broker of its own. options: { args, env, shards, data } for the broker, { small } to
+ * A test with a broker of its own. options: { args, env, shards, data, descriptors } for the broker, { small } to
  * mark it for the small set, { timeout } in ms.
  */
 export function broker_test(name, options, body) {
