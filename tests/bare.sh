@@ -24,7 +24,7 @@ make_base() {
     [ -e "$directory/base.tar" ] && return
     rm -rf "$directory/base"
     debootstrap --variant=minbase --include=git,make bookworm "$directory/base" \
-        http://deb.debian.org/debian >"$directory/debootstrap.log"
+        >"$directory/debootstrap.log"
     cp /etc/resolv.conf /etc/hosts "$directory/base/etc/"
     cp /etc/apt/sources.list.d/debian.sources "$directory/base/etc/apt/sources.list.d/" 2>/dev/null &&
         rm -f "$directory/base/etc/apt/sources.list"
