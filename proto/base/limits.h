@@ -20,6 +20,7 @@
 /* HTTP/1 */
 #define TT_LINGER_MS                  3000u /* for a peer that still sends; over it: closed */
 #define TT_DROPPED_BODY_BYTES_MAX     (256u << 10) /* of a refused request's body; over it: closed */
+#define TT_BODY_PROGRESS_BYTES        1024u        /* of a body in each body timeout; slower: 408 */
 #define TT_CHUNK_EXTENSIONS_BYTES_MAX 4096u        /* of one body; over it: 400 */
 #define TT_TRAILERS_BYTES_MAX         8192u        /* of one body; over it: 431 */
 #define TT_ORIGIN_BYTES_MAX           300u /* scheme, host name, port; a longer Origin is not allowed */

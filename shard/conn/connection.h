@@ -61,6 +61,7 @@ struct tt_work {
     struct tt_http1_progress progress;
     struct tt_http1_body body;
     int64_t content_length; /* of the request; -1: chunked */
+    uint64_t timed_bytes;   /* of the body, when its time began anew */
     uint64_t dropped_bytes; /* of a body that nobody wants */
     char *origin;           /* to be named in Access-Control-Allow-Origin; null: none */
 };

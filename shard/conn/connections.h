@@ -26,7 +26,7 @@ struct tt_connections_options {
     uint64_t body_bytes_max;    /* a body with a Content-Length over it: 413, unless the handler's
                                  * exchange streams (tt_request_stream_body) */
     uint32_t header_timeout_ms; /* from the first byte (or the accept) to the end of the head */
-    uint32_t body_timeout_ms;   /* between two pieces of a body */
+    uint32_t body_timeout_ms;   /* for each KiB of a body; of a stream, for each piece */
     uint32_t keepalive_ms;      /* idle between two requests */
     uint32_t stall_ms;          /* an answer of which no byte was taken */
     const char *prefix;         /* http.prefix, "" or "/x": stripped from paths; others are 404 */

@@ -137,6 +137,7 @@ static void begin_request(struct tt_connection *c, const struct tt_http1_head *h
     c->last = !head->keep_alive || engine->draining;
     work->content_length = request.content_length;
     work->dropped_bytes = 0;
+    work->timed_bytes = 0;
     tt_http1_body_init(&work->body, head, &body_limits);
     look_at_origin(c, head);
     c->expects_continue = head->expect_continue && !c->http10;
@@ -248,7 +249,13 @@ static bool read_body(struct tt_connection *c, struct tt_bytes *input)
         if (status == TT_OK) {
             if (!take_run(c, input, run)) return false;
         } else if (status == TT_MORE) {
-            tt_connection_wait_again(c, TT_WAIT_BODY);
+            /* A byte now and then does not buy time for ever, unless the body has no end by nature.
+             */
+            uint64_t received = c->work->body.received;
+            if (c->unbounded || received - c->work->timed_bytes >= TT_BODY_PROGRESS_BYTES) {
+                c->work->timed_bytes = received;
+                tt_connection_wait_again(c, TT_WAIT_BODY);
+            }
             return false;
         } else if (status == TT_END) {
             tt_connection_wait(c, TT_WAIT_NOTHING);

@@ -265,6 +265,17 @@ broker_test(
     body.send(post(event(1)).slice(0, -3));
     assert_error(await body.read_response(), 408);
     assert.equal(await body.closed(), 'eof');
+    /* A byte now and then buys no more time. */
+    const drip = await RawConnection.open(broker.http);
+    drip.send('POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n{');
+    drip.socket.on('error', () => {});
+    const byte = setInterval(() => drip.send(' '), 20);
+    try {
+      assert_error(await drip.read_response(), 408);
+    } finally {
+      clearInterval(byte);
+    }
+    drip.cut();
     const silent = await RawConnection.open(broker.http);
     assert.equal((await silent.read_all()).length, 0, 'nothing was asked, nothing is said');
     const idle = await RawConnection.open(broker.http);
