@@ -337,6 +337,7 @@ async function cut_and_count(broker, t, { paths, channels, rounds, batch, away =
   const readers = [];
   for (const [path, follows] of paths) readers.push(await run(path, follows));
   const reading = Promise.all(readers.map((read) => read()));
+  reading.catch(() => {}); /* awaited below; a failure to publish is the one to be told */
   const pad = 'x'.repeat(300);
   for (let i = 0; i < rounds; i++) {
     const events = Array.from({ length: random.between(1, batch) }, () => sequence.event(random.pick(channels), { payload: { pad: pad.slice(random.between(0, 300)) } }));

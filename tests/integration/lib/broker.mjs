@@ -37,7 +37,8 @@ export function temporary_directory() {
 
 /** Options that every broker of the tests gets; a later option of the same name replaces them. */
 function arguments_for(options) {
-  const base = ['--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0', `--data=${options.data}`];
+  /* A busy machine's disk may be slow: publishers wait as long as they may. */
+  const base = ['--publish-wait-ms=1m', '--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0', `--data=${options.data}`];
   if (options.shards !== null) base.push(`--shards=${options.shards ?? 2}`);
   if (io !== '') base.push(`--io=${io}`);
   const own = options.args ?? [];
