@@ -55,15 +55,3 @@ enum tt_client_state tt_client_next(enum tt_client_state state, enum tt_client_e
         return TT_CLIENT_CLOSING;
     return next;
 }
-
-const char *tt_client_state_text(enum tt_client_state state)
-{
-    switch (state) {
-    case TT_CLIENT_OPENING: return "opening";
-    case TT_CLIENT_CATCHUP: return "catchup";
-    case TT_CLIENT_LIVE: return "live";
-    case TT_CLIENT_CLOSING: return "closing";
-    case TT_CLIENT_STATES: break;
-    }
-    TT_UNREACHABLE();
-}

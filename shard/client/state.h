@@ -41,7 +41,5 @@ enum tt_client_event {
 /* The next state; TT_CLIENT_STATES: the event cannot happen in this state. */
 enum tt_client_state tt_client_next(enum tt_client_state state, enum tt_client_event event,
                                     enum tt_subscribe_policy policy);
-/* "opening", ...: the label of metrics; static storage. */
-const char *tt_client_state_text(enum tt_client_state state);
 
 #endif

@@ -9,7 +9,7 @@
 #include "store/log.h"
 #include "store/reader.h"
 
-#define HOLD_NS        (TT_SEGMENT_HOLD_MS * UINT64_C(1000000))
+#define IDLE_NS        (TT_SEGMENT_IDLE_MS * UINT64_C(1000000))
 #define READERS_MAX    4096u
 #define PATH_BYTES_MAX 4096u
 
@@ -17,7 +17,6 @@
 struct view {
     struct tt_segment segment;
     uint64_t used_ns;
-    uint64_t retired_ns;
     struct tt_list waiting; /* readers, until it is open */
     uint32_t partition;
     uint32_t slot; /* in the pool of views */
@@ -176,7 +175,6 @@ static void retire(struct tt_segments *s, struct views *v, uint32_t index)
     memmove(&v->items[index], &v->items[index + 1], (v->count - index - 1) * sizeof(struct view *));
     v->count--;
     view->retired = true;
-    view->retired_ns = s->shard->now_ns;
     if (view->readers == 0 && !view->opening) drop_view(s, view);
 }
 
@@ -208,7 +206,7 @@ void tt_segments_tidy(struct tt_segments *s)
         if (view->readers != 0 || view->opening) continue;
         if (view->retired)
             drop_view(s, view);
-        else if (view->file != TT_FILE_NONE && s->shard->now_ns - view->used_ns > HOLD_NS)
+        else if (view->file != TT_FILE_NONE && s->shard->now_ns - view->used_ns > IDLE_NS)
             close_view(s, view);
     }
 }

@@ -3,8 +3,8 @@
  *
  * The owner tells every shard when a segment was added, sealed or retired; the copy changes only by
  * these messages. A segment is opened when it is first needed and closed when nobody has read from
- * it for a while. Retired ones (already unlinked) stay readable for those who hold them, at most
- * TT_SEGMENT_HOLD_MS; then their readers are told `expired`.
+ * it for a while (TT_SEGMENT_IDLE_MS). A retired one (already unlinked) stays open until the reads
+ * that are under way have ended; whoever wants more of it is told `expired`.
  * Thread: owner shard. Memory: blocks are counted in shard->replay_frames' bound. */
 #ifndef TT_SHARD_REPLAY_SEGMENTS_H
 #define TT_SHARD_REPLAY_SEGMENTS_H
@@ -19,7 +19,7 @@ struct tt_catchup;
 struct tt_segments;
 struct tt_segment_reader;
 
-#define TT_SEGMENT_HOLD_MS     10000u
+#define TT_SEGMENT_IDLE_MS     10000u
 #define TT_SEGMENT_BLOCK_BYTES (64u << 10) /* one read; more for a record that is larger */
 
 TT_MUST_USE enum tt_status tt_segments_create(struct tt_shard *shard,
