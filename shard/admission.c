@@ -335,6 +335,8 @@ void tt_admission_message(struct tt_shard *shard, const struct tt_message *messa
     case TT_MESSAGE_SEGMENT_TAKEN:
     case TT_MESSAGE_CUT:
     case TT_MESSAGE_CUT_TAKEN:
+    case TT_MESSAGE_LOOKUP:
+    case TT_MESSAGE_LOOKUP_DONE:
     case TT_MESSAGE_DRAIN:
     case TT_MESSAGE_DRAINED:
     case TT_MESSAGE_STOP:

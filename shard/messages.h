@@ -3,12 +3,17 @@
  * A message is 64 bytes and copied. A pointer in one lends or returns an object whose owner is
  * written beside it; the poster's writes are visible to the receiver. Every request is answered by
  * exactly one message, also when the client it was for is gone. Capacities (peers.c) are sums over
- * this table: HANDOFF           control -> shard, at most TT_HANDOFF_CREDITS open; each returned by
- * HANDOFF_TAKEN PUBLISH           shard -> owner, at most TT_PUBLISH_OPEN_MAX open a pair; answered
- * by PUBLISHED SEGMENT           owner -> every shard, at most TT_SEGMENT_CREDITS open; returned by
- * SEGMENT_TAKEN ADMIT, RELEASE    shard -> home shard; ADMIT answered by ADMITTED; bounded by
- * TT_ADMIT_OPEN_MAX CUT               shard -> every shard, at most one open a pair (CUT_TAKEN)
- *   DRAIN, STOP, RELOAD, EXIT   control -> shard: one of each open
+ * this table:
+ *
+ *   - HANDOFF: control -> shard, at most TT_HANDOFF_CREDITS open; each returned by HANDOFF_TAKEN
+ *   - PUBLISH: shard -> owner, at most TT_PUBLISH_OPEN_MAX open a pair; answered by PUBLISHED
+ *   - SEGMENT: owner -> every shard, at most TT_SEGMENT_CREDITS open; returned by SEGMENT_TAKEN
+ *   - ADMIT, RELEASE: shard -> home shard, at most TT_ADMIT_OPEN_MAX, TT_RELEASE_OPEN_MAX open a
+ *     pair; answered by ADMITTED, RELEASED
+ *   - LOOKUP: shard -> owner, at most TT_LOOKUP_OPEN_MAX open a pair; answered by LOOKUP_DONE
+ *   - CUT: shard -> every shard, at most one open a pair; returned by CUT_TAKEN
+ *   - DRAIN, STOP, RELOAD, EXIT: control -> shard, one of each open
+ *
  * Thread: see each. */
 #ifndef TT_SHARD_MESSAGES_H
 #define TT_SHARD_MESSAGES_H
@@ -29,6 +34,8 @@ enum tt_message_kind {
     TT_MESSAGE_RELEASED,
     TT_MESSAGE_CUT,
     TT_MESSAGE_CUT_TAKEN,
+    TT_MESSAGE_LOOKUP,
+    TT_MESSAGE_LOOKUP_DONE,
     TT_MESSAGE_DRAIN,   /* control -> shard: end the clients, paced, within drain_ms */
     TT_MESSAGE_DRAINED, /* shard -> control: no connection is left */
     TT_MESSAGE_STOP,    /* control -> shard: end connections, close the logs cleanly */
@@ -44,9 +51,11 @@ enum tt_message_kind {
 #define TT_SEGMENT_CREDITS  16u
 #define TT_ADMIT_OPEN_MAX   64u
 #define TT_RELEASE_OPEN_MAX 64u
+#define TT_LOOKUP_OPEN_MAX  32u
 /* The sums. Between shards, each direction: my requests, and the replies that I owe. */
 #define TT_MAILBOX_SHARD_MESSAGES                                                                  \
-    (2u * (TT_PUBLISH_OPEN_MAX + TT_SEGMENT_CREDITS + TT_ADMIT_OPEN_MAX + TT_RELEASE_OPEN_MAX + 1u))
+    (2u * (TT_PUBLISH_OPEN_MAX + TT_SEGMENT_CREDITS + TT_ADMIT_OPEN_MAX + TT_RELEASE_OPEN_MAX +    \
+           TT_LOOKUP_OPEN_MAX + 1u))
 /* Control to shard: hand-overs, and one each of drain, stop, reload, exit. */
 #define TT_MAILBOX_TO_SHARD_MESSAGES (TT_HANDOFF_CREDITS + 8u)
 /* Shard to control: hand-overs returned, and started, drained, stopped, reloaded. */
@@ -63,6 +72,10 @@ struct tt_message_handoff {
 
 struct tt_message_publish {
     struct tt_publish_request *request; /* lent to the owner by PUBLISH, given back by PUBLISHED */
+} TT_MESSAGE_ALIAS;
+
+struct tt_message_lookup {
+    struct tt_lookup_request *request; /* lent to the owner by LOOKUP, given back by LOOKUP_DONE */
 } TT_MESSAGE_ALIAS;
 
 struct tt_message_segment {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "proto/base/assert.h"
+#include "shard/replay/lookup.h"
 #include "shard/shard_internal.h"
 #include "store/log.h"
 
@@ -26,8 +27,9 @@ struct tt_owner {
     uint32_t *segments_open; /* SEGMENT messages that each shard has not taken yet */
     struct tt_list waiters;  /* struct tt_publish_waiter */
     struct tt_list
-        local_done; /* own requests that were answered: done() is called on a later turn */
-    bool ring;      /* something was published in this turn */
+        local_done;         /* own requests that were answered: done() is called on a later turn */
+    struct tt_list lookups; /* struct tt_lookup_request: to be answered, in order */
+    bool ring;              /* something was published in this turn */
     bool stopping;
 };
 
@@ -53,6 +55,7 @@ enum tt_status tt_owner_create(struct tt_shard *shard)
     if (o->open == NULL || o->segments_open == NULL || o->owned == NULL) return TT_ENOMEM;
     tt_list_init(&o->waiters);
     tt_list_init(&o->local_done);
+    tt_list_init(&o->lookups);
     for (uint32_t p = shard->index; p < world->partitions_count; p += world->shards_count) {
         struct owned *w = &o->owned[o->owned_count++];
         w->partition = &world->partitions[p];
@@ -183,6 +186,8 @@ void tt_owner_message(struct tt_shard *shard, const struct tt_message *message)
     struct tt_message m = *message;
     if (m.kind == TT_MESSAGE_PUBLISH) {
         accept(shard, TT_MESSAGE_BODY(&m, tt_message_publish)->request);
+    } else if (m.kind == TT_MESSAGE_LOOKUP) {
+        tt_owner_lookup(shard, TT_MESSAGE_BODY(&m, tt_message_lookup)->request);
     } else if (m.kind == TT_MESSAGE_PUBLISHED) {
         returned(shard, TT_MESSAGE_BODY(&m, tt_message_publish)->request);
     } else {
@@ -197,6 +202,31 @@ void tt_owner_publish(struct tt_shard *shard)
     bool any = false;
     for (uint32_t i = 0; i < o->owned_count; i++) any |= tt_log_publish(o->owned[i].partition->log);
     if (any) tt_peers_ring(shard->world->peers, shard->index, true);
+}
+
+/* ---- lookups ---- */
+
+void tt_owner_lookup(struct tt_shard *shard, struct tt_lookup_request *request)
+{
+    tt_list_append(&shard->owner->lookups, &request->node_);
+}
+
+/* As many as a turn has time for; each is bounded by itself (store/lookup.h). */
+static void answer_lookups(struct tt_shard *shard)
+{
+    struct tt_list *lookups = &shard->owner->lookups;
+    for (unsigned i = 0; i < TT_TURN_LOOKUPS_MAX && !tt_list_empty(lookups); i++) {
+        struct tt_node *node = tt_list_take_first(lookups);
+        struct tt_lookup_request *r = TT_CONTAINER_OF(node, struct tt_lookup_request, node_);
+        tt_log_lookup(owned_of(shard, r->lookup.partition)->partition->log, &r->lookup);
+        if (r->origin_ == shard->index) {
+            tt_lookup_answered(shard, r);
+            continue;
+        }
+        struct tt_message m = {.kind = TT_MESSAGE_LOOKUP_DONE};
+        TT_MESSAGE_BODY(&m, tt_message_lookup)->request = r;
+        tt_peers_post(shard->world->peers, shard->index, r->origin_, &m);
+    }
 }
 
 /* ---- files ---- */
@@ -383,13 +413,14 @@ void tt_owner_work(struct tt_shard *shard)
      * else would wake it for that. */
     if (answer_own(shard))
         for (uint32_t i = 0; i < o->owned_count; i++) work_on(shard, &o->owned[i], i);
+    answer_lookups(shard);
     update_log_figures(shard);
 }
 
 uint64_t tt_owner_next_ns(const struct tt_shard *shard)
 {
     const struct tt_owner *o = shard->owner;
-    if (!tt_list_empty(&o->local_done)) return 0;
+    if (!tt_list_empty(&o->local_done) || !tt_list_empty(&o->lookups)) return 0;
     uint64_t next = UINT64_MAX;
     struct tt_log_now now = now_of(shard);
     for (uint32_t i = 0; i < o->owned_count; i++) {

@@ -12,6 +12,7 @@
 #include "shard/http/routes.h"
 #include "shard/owner.h"
 #include "shard/replay/catchup.h"
+#include "shard/replay/lookup.h"
 #include "shard/shard_internal.h"
 #include "store/tail.h"
 
@@ -197,6 +198,7 @@ enum tt_status tt_shard_create(struct tt_shard **out, const struct tt_world *wor
     if (status == TT_OK) status = tt_subscriptions_create(&shard->subscriptions, &world->hash_key);
     if (status == TT_OK) status = tt_fanout_create(shard);
     if (status == TT_OK) status = tt_replay_create(shard);
+    if (status == TT_OK) status = tt_lookups_create(shard);
     if (status == TT_OK) status = tt_admission_create(shard);
     if (status != TT_OK) {
         tt_shard_destroy(&shard);
@@ -211,6 +213,7 @@ void tt_shard_destroy(struct tt_shard **out)
     struct tt_shard *shard = *out;
     if (shard == NULL) return;
     tt_replay_destroy(shard);
+    tt_lookups_destroy(shard);
     tt_owner_destroy(shard);
     tt_admission_destroy(shard);
     tt_fanout_destroy(shard);
@@ -333,7 +336,11 @@ static void message(struct tt_shard *shard, struct tt_message *m)
     case TT_MESSAGE_HANDOFF: adopt(shard, TT_MESSAGE_BODY(m, tt_message_handoff)); return;
     case TT_MESSAGE_PUBLISH:
     case TT_MESSAGE_PUBLISHED:
+    case TT_MESSAGE_LOOKUP:
     case TT_MESSAGE_SEGMENT_TAKEN: tt_owner_message(shard, m); return;
+    case TT_MESSAGE_LOOKUP_DONE:
+        tt_lookup_answered(shard, TT_MESSAGE_BODY(m, tt_message_lookup)->request);
+        return;
     case TT_MESSAGE_SEGMENT:
         tt_replay_segment(shard, TT_MESSAGE_BODY(m, tt_message_segment));
         m->kind = TT_MESSAGE_SEGMENT_TAKEN;
@@ -399,7 +406,7 @@ static void phases(struct tt_shard *shard)
         post_control(shard, TT_MESSAGE_DRAINED);
     }
     if (shard->phase == TT_SHARD_STOPPING && tt_connections_count(shard->connections) == 0 &&
-        tt_owner_stopped(shard)) {
+        tt_lookup_idle(shard) && tt_owner_stopped(shard)) {
         shard->phase = TT_SHARD_STOPPED;
         post_control(shard, TT_MESSAGE_STOPPED);
     }

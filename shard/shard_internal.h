@@ -17,6 +17,7 @@
 struct tt_owner;
 struct tt_admission;
 struct tt_replay;
+struct tt_lookups;
 struct tt_fanout;
 struct tt_replay;
 
@@ -74,6 +75,7 @@ struct tt_shard {
     /* replay/ */
     struct tt_frame_memory replay_frames;
     struct tt_replay *replay;
+    struct tt_lookups *lookups;               /* lookup.c */
     struct tt_cursor_storage *cursor_storage; /* scratch of one call */
     struct tt_scratch scratch;                /* of one flush */
     uint64_t *vector;                         /* scratch of one call: world->partitions_count */

@@ -41,6 +41,7 @@
 #define TT_TURN_READ_US_MAX       200u  /* time for reading tails a turn */
 #define TT_TURN_CATCHUP_BYTES_MAX (1u << 20)
 #define TT_TURN_SENDS_MAX         256u
+#define TT_TURN_LOOKUPS_MAX       16u         /* questions that an owner answers a turn */
 #define TT_PULL_BYTES_MAX         (64u << 10) /* one send of one connection */
 
 _Static_assert(TT_EVENT_BYTES_CEILING % TT_CHUNK_BYTES == 0, "records span whole chunks");
