@@ -5,24 +5,9 @@
 #include <stdlib.h>
 
 #include "proto/base/assert.h"
-#include "proto/base/crc32c.h"
 #include "store/log.h"
+#include "store/meta.h"
 #include "store/recovery_internal.h"
-
-/* DIR/META, as README.md draws it. */
-struct meta {
-    uint8_t magic[8];
-    uint32_t format;
-    uint32_t partitions;
-    struct tt_history history;
-    uint64_t k0;
-    uint64_t k1;
-    int64_t created_us;
-    uint8_t reserved[12];
-    uint32_t crc32c; /* of everything before */
-};
-_Static_assert(sizeof(struct meta) == 64, "no holes");
-static const uint8_t magic[8] = {'t', 't', 'l', 'o', 'g', 'm', 'e', 't'};
 
 enum tt_status tt_recovery_fail(struct tt_recovery *r, enum tt_status status, const char *path,
                                 const char *format, ...)
@@ -63,28 +48,25 @@ static enum tt_status write_file(struct tt_recovery *r, const char *path, const 
 
 /* ---- META ---- */
 
-static enum tt_status check_meta(struct tt_recovery *r, const char *path, const struct meta *m,
-                                 size_t size)
+static enum tt_status check_meta(struct tt_recovery *r, const char *path, struct tt_bytes file)
 {
     struct tt_recovered *log = r->log;
-    if (size != sizeof *m || memcmp(m->magic, magic, sizeof magic) != 0)
-        return tt_recovery_fail(r, TT_ECORRUPT, path, "is not the META of a log");
-    if (m->crc32c != tt_crc32c(0, m, offsetof(struct meta, crc32c)))
-        return tt_recovery_fail(r, TT_ECORRUPT, path, "is damaged: its checksum does not match");
-    if (m->format > TT_RECORD_FORMAT)
-        return tt_recovery_fail(r, TT_EVERSION, path,
+    struct tt_meta meta;
+    const char *why = NULL;
+    enum tt_status status = tt_meta_decode(file, &meta, &why);
+    if (status == TT_EVERSION)
+        return tt_recovery_fail(r, status, path,
                                 "was written in format %u by a newer version; this one knows %u",
-                                m->format, TT_RECORD_FORMAT);
-    if (tt_history_parse(tt_bytes(m->history.text, TT_HISTORY_BYTES), &log->history) != TT_OK ||
-        m->partitions == 0 || m->partitions > TT_PARTITIONS_MAX)
-        return tt_recovery_fail(r, TT_ECORRUPT, path, "holds values that no version wrote");
-    if (m->partitions != r->options->partitions)
+                                meta.format, TT_RECORD_FORMAT);
+    if (status != TT_OK) return tt_recovery_fail(r, status, path, "%s", why);
+    if (meta.partitions != r->options->partitions)
         return tt_recovery_fail(r, TT_EINVAL, path,
                                 "the log was created with %u partitions, %u are configured; their "
                                 "number cannot change",
-                                m->partitions, r->options->partitions);
-    log->format = m->format;
-    log->hash_key = (struct tt_hash_key){m->k0, m->k1};
+                                meta.partitions, r->options->partitions);
+    log->format = meta.format;
+    log->history = meta.history;
+    log->hash_key = meta.hash_key;
     return TT_OK;
 }
 
@@ -97,13 +79,12 @@ static enum tt_status read_meta(struct tt_recovery *r)
     enum tt_status status = f->open(f->context, path, TT_FILES_READ, &file);
     if (status == TT_ENOENT) return status;
     if (status != TT_OK) return plain_fail(r, status, path);
-    struct meta m;
+    uint8_t bytes[TT_META_BYTES];
     size_t size = 0;
-    memset(&m, 0, sizeof m);
-    status = f->read(f->context, file, 0, &m, sizeof m, &size);
+    status = f->read(f->context, file, 0, bytes, sizeof bytes, &size);
     f->close(f->context, file);
     if (status != TT_OK) return plain_fail(r, status, path);
-    return check_meta(r, path, &m, size);
+    return check_meta(r, path, tt_bytes(bytes, size));
 }
 
 /* ---- creating ---- */
@@ -149,18 +130,17 @@ static enum tt_status create(struct tt_recovery *r)
         enum tt_status status = create_partition(r, r->log->partitions[i].directory);
         if (status != TT_OK) return status;
     }
-    struct meta m = {.format = TT_RECORD_FORMAT,
-                     .partitions = o->partitions,
-                     .history = tt_history_from_bits(o->random[0]),
-                     .k0 = o->random[1],
-                     .k1 = o->random[2],
-                     .created_us = o->wall_us};
-    memcpy(m.magic, magic, sizeof magic);
-    m.crc32c = tt_crc32c(0, &m, offsetof(struct meta, crc32c));
+    struct tt_meta meta = {.format = TT_RECORD_FORMAT,
+                           .partitions = o->partitions,
+                           .history = tt_history_from_bits(o->random[0]),
+                           .hash_key = {o->random[1], o->random[2]},
+                           .created_us = o->wall_us};
+    uint8_t bytes[TT_META_BYTES];
+    tt_meta_encode(bytes, &meta);
     char path[TT_RECOVERY_PATH_BYTES], next[TT_RECOVERY_PATH_BYTES];
     join(path, o->directory, "META");
     join(next, o->directory, "META.new");
-    enum tt_status status = write_file(r, next, &m, sizeof m);
+    enum tt_status status = write_file(r, next, bytes, sizeof bytes);
     if (status != TT_OK) return status;
     status = f->rename(f->context, next, path);
     if (status == TT_OK) status = f->sync_directory(f->context, o->directory);
