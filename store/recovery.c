@@ -263,6 +263,7 @@ void tt_recovery_destroy(struct tt_recovered **recovered)
     if (log == NULL) return;
     for (uint32_t i = 0; log->partitions != NULL && i < log->partitions_count; i++) {
         free(log->partitions[i].directory);
+        free(log->partitions[i].keys);
         tt_segment_list_deinit(&log->partitions[i].segments);
     }
     free(log->partitions);

@@ -17,6 +17,7 @@
 
 #include "proto/base/hash.h"
 #include "proto/event/position.h"
+#include "store/record.h"
 #include "store/segment.h"
 
 enum tt_files_open { TT_FILES_READ = 0, TT_FILES_WRITE, TT_FILES_CREATE };
@@ -58,10 +59,21 @@ struct tt_recovery_options {
     bool ceilings;      /* policy is not always: offsets may be seen before they are durable */
     uint64_t random[3]; /* history and hash key of a new log */
     int64_t wall_us;
+    /* Keys of batches (store/idempotency.h) are given back that were taken in this time before
+     * wall_us, the newest so many of each partition; 0: none. */
+    int64_t keys_window_us;
+    uint32_t keys_max;
 };
 #define TT_RECOVERY_DIRECTORY_MAX 256u
 #define TT_RECOVERY_ERROR_BYTES   512u
 
+/* Events of one batch with a key that lie one behind the other: offsets without a gap. */
+struct tt_recovered_key {
+    struct tt_record_idempotency block; /* of the first of them */
+    uint64_t first_offset;
+    uint32_t count;
+    int64_t taken_us;
+};
 struct tt_recovered_partition {
     char *directory;                 /* "DIR/0" */
     struct tt_segment_list segments; /* the newest is not sealed; empty: nothing was ever written */
@@ -73,6 +85,8 @@ struct tt_recovered_partition {
     uint64_t hole_first, hole_end; /* equal: no hole is due */
     uint64_t ceiling;              /* on disk now; UINT64_MAX: none needed */
     uint64_t ceiling_version;
+    struct tt_recovered_key *keys; /* oldest first */
+    uint32_t keys_count, keys_capacity;
     /* For the log line of the start: */
     uint64_t torn_bytes; /* cut off; 0: none */
     uint64_t torn_place;

@@ -28,4 +28,14 @@ enum tt_status tt_recovery_fail(struct tt_recovery *r, enum tt_status status, co
 TT_MUST_USE enum tt_status tt_recovery_scan(struct tt_recovery *r, uint32_t index,
                                             struct tt_recovered_partition *partition);
 
+/* Notes `count` events with a key: of a record that was walked, or of an index file. In any order;
+ * what follows what was noted last is joined to it. TT_OK, TT_ENOMEM. */
+TT_MUST_USE enum tt_status tt_recovery_take_key(const struct tt_recovery *r,
+                                                struct tt_recovered_partition *partition,
+                                                const struct tt_record_idempotency *block,
+                                                uint64_t first_offset, uint32_t count,
+                                                int64_t taken_us);
+/* Puts what was noted in order, joins what belongs together, and keeps the newest keys_max. */
+void tt_recovery_finish_keys(const struct tt_recovery *r, struct tt_recovered_partition *partition);
+
 #endif

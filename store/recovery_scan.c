@@ -30,6 +30,7 @@ struct scan {
     uint64_t next_offset;
     int64_t taken_max_us;
     int64_t first_taken_us; /* of the segment it is in */
+    enum tt_status keys;    /* TT_ENOMEM: there was no memory for a key */
 };
 
 static const char *path_of(const struct scan *s, const struct file *f,
@@ -252,6 +253,9 @@ static void take_record(struct scan *s, const struct tt_record *record)
         s->next_offset = record->offset + 1;
         if (s->first_taken_us == INT64_MIN) s->first_taken_us = record->event.taken_us;
         if (record->event.taken_us > s->taken_max_us) s->taken_max_us = record->event.taken_us;
+        if (record->has_idempotency && s->keys == TT_OK)
+            s->keys = tt_recovery_take_key(s->r, s->p, &record->idempotency, record->offset, 1,
+                                           record->event.taken_us);
     } else if (record->class == TT_RECORD_HOLE) {
         s->next_offset = record->hole_end;
     } else if (record->offset > s->next_offset) {
@@ -288,6 +292,7 @@ static enum tt_status walk(struct scan *s, const struct file *f, uint64_t end, b
     /* After a crash of the process alone it may be in the page cache only; from here on it counts
      * as durable. */
     if (status == TT_OK) status = io->sync(io->context, file);
+    if (status == TT_OK) status = s->keys;
     io->close(io->context, file);
     s->place = tt_reader_place(&reader);
     *whole = s->place == end;
@@ -362,6 +367,7 @@ static enum tt_status fill(struct scan *s)
     p->oldest_offset = s->count != 0 ? s->files[0].first_offset : s->next_offset;
     p->taken_max_us = s->taken_max_us;
     p->active_taken_us = s->first_taken_us;
+    tt_recovery_finish_keys(s->r, p);
     return TT_OK;
 }
 
