@@ -18,6 +18,8 @@ bool tt_log_no_space(const struct tt_log *log)
     return false;
 }
 
+#define PREFETCH_BYTES_MAX 2048u
+
 /* ---- where records go ---- */
 
 /* A position in the log as it would be after appending; planning walks a copy of it. */
@@ -167,10 +169,12 @@ static void append_one(struct tt_log *log, const struct tt_log_now *now, const s
         .offset = log->next_offset,
         .place = log->place,
         .channel_hash = (uint32_t)tt_hash(&log->identity.hash_key, e->channel),
-        .type_hash = (uint16_t)tt_hash(&log->identity.hash_key, e->type),
         .class = TT_RECORD_EVENT,
         .flags = (uint8_t)(e->flags & TT_RECORD_FLAG_EVENT_MASK),
     };
+    /* The next record's lines are fetched for writing while this one is made. */
+    for (size_t i = 0; i < bytes && i < PREFETCH_BYTES_MAX; i += 64)
+        __builtin_prefetch(record + bytes + i, 1);
     d.length = tt_record_encode_event(record, e, log->next_offset, idempotency);
     pass(log, d.length);
     tt_tail_commit(log->tail, &d, record);

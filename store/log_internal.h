@@ -75,6 +75,7 @@ struct tt_log {
     int32_t file;                /* of the newest segment */
     int32_t directory_file;
     uint64_t written_place;
+    uint64_t aligned_ns; /* turn of the last write that was cut at WRITE_ALIGN */
     uint64_t durable_place;
     /* A write may end within a record. Where the last whole record ends, and the offset behind it:
      * what batches tell, since only whole records must be found again. */

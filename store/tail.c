@@ -2,6 +2,7 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "proto/base/assert.h"
 #include "store/record.h"
@@ -180,6 +181,18 @@ size_t tt_tail_memory_bytes(const struct tt_tail_options *o)
     return (size_t)chunks_of(o) * TT_CHUNK_BYTES + ring_of(o) * sizeof(struct tt_tail_descriptor);
 }
 
+/* Written from end to end, over and over: large pages spare it most of its page faults and misses
+ * of address translation (a tenth of the time that appending takes). A hint: without them it works.
+ */
+#define LARGE_PAGE_BYTES (2u << 20)
+static uint8_t *ring_memory(size_t bytes)
+{
+    size_t whole = (bytes + LARGE_PAGE_BYTES - 1) / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES;
+    uint8_t *memory = aligned_alloc(LARGE_PAGE_BYTES, whole);
+    if (memory != NULL) (void)madvise(memory, bytes, MADV_HUGEPAGE);
+    return memory;
+}
+
 enum tt_status tt_tail_create(struct tt_tail **out, const struct tt_tail_options *o)
 {
     uint32_t shards = o->readers->shards;
@@ -191,7 +204,7 @@ enum tt_status tt_tail_create(struct tt_tail **out, const struct tt_tail_options
     t->readers = o->readers;
     t->owner = o->owner;
     t->start_offset = o->next_offset;
-    t->memory = aligned_alloc(4096, (size_t)t->chunks_max * TT_CHUNK_BYTES);
+    t->memory = ring_memory((size_t)t->chunks_max * TT_CHUNK_BYTES);
     t->ring = aligned_alloc(64, (t->ring_mask + 1) * sizeof *t->ring);
     t->chunks = calloc(t->chunks_max, sizeof *t->chunks);
     t->turns = calloc(shards, sizeof *t->turns);

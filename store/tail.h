@@ -43,7 +43,7 @@ struct tt_tail_descriptor {
     uint32_t channel_hash; /* low 32 bits */
     uint32_t length;       /* of the record, padded */
     uint32_t memory;       /* where the record lies, in units of 8 bytes from the ring's start */
-    uint16_t type_hash;
+    uint16_t reserved;
     uint8_t class; /* enum tt_record_class: EVENT or HOLE */
     uint8_t flags; /* enum tt_event_flags */
 };

@@ -248,6 +248,7 @@ static int32_t carry_out(struct store_rig *rig, const struct tt_log_operation *o
 bool store_rig_step(struct store_rig *rig)
 {
     struct tt_log_operation op;
+    rig->now.ns++; /* a turn of its own */
     if (tt_log_next_operation(rig->log, &rig->now, &op) != TT_OK) return false;
     int32_t result = rig->fault != NULL ? rig->fault(rig, &op) : 0;
     if (result == 0) {

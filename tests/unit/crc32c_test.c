@@ -54,13 +54,13 @@ Test(crc32c, gives_the_values_of_rfc_3720)
 
 Test(crc32c, hardware_and_table_agree)
 {
-    uint8_t bytes[2400]; /* three blocks of three lanes, and a rest */
+    static uint8_t bytes[15000]; /* two blocks of the longest lanes, and a rest */
     unsigned seed = 3720;
 
     if (!tt_crc32c_has_hardware()) cr_skip_test("this processor has no SSE4.2");
     for (size_t i = 0; i < sizeof(bytes); i++) bytes[i] = (uint8_t)rand_r(&seed);
     for (size_t from = 0; from < 9; from++) {
-        for (size_t size = 0; size < sizeof(bytes) - from; size++) {
+        for (size_t size = 0; size < sizeof(bytes) - from; size += size < 700 ? 1 : 97) {
             uint32_t crc = (uint32_t)size * 2654435761u;
             cr_assert_eq(tt_crc32c_hardware(crc, bytes + from, size),
                          tt_crc32c_table(crc, bytes + from, size));
