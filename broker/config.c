@@ -8,6 +8,7 @@
 #include "broker/param.h"
 #include "proto/base/assert.h"
 #include "shard/http/cors.h"
+#include "shard/io/faults.h"
 
 /* Later ones are stronger. */
 enum source { SOURCE_FALLBACK, SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_ARGUMENTS };
@@ -360,6 +361,22 @@ static void take_all(struct loading *l, struct tt_config *config)
 #include "broker/params.def"
 }
 
+static void check_faults(struct loading *l, const struct tt_config *c)
+{
+    struct tt_faults *faults;
+    if (tt_faults_create(&faults) != TT_OK) {
+        fail_memory(l);
+        return;
+    }
+    for (uint32_t i = 0; i < c->test_fault.count; i++) {
+        char where[600], what[256];
+        if (tt_faults_add(faults, c->test_fault.items[i], what, sizeof(what)) == TT_OK) continue;
+        snprintf(where, sizeof(where), "--test-fault=%s", c->test_fault.items[i]);
+        fail(l, where, what);
+    }
+    tt_faults_destroy(&faults);
+}
+
 /* What no single option can be blamed for. */
 static void check_together(struct loading *l, const struct tt_config *c)
 {
@@ -388,6 +405,7 @@ static void check_together(struct loading *l, const struct tt_config *c)
         snprintf(where, sizeof(where), "--allow-origin=%s", c->allow_origin.items[i]);
         fail(l, where, what);
     }
+    check_faults(l, c);
     size_t prefix = strlen(c->http_prefix);
     if (prefix != 0 &&
         (c->http_prefix[0] != '/' || c->http_prefix[prefix - 1] == '/' ||

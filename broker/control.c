@@ -107,6 +107,7 @@ enum tt_status tt_control_create(struct tt_control **control,
                                   (enum tt_diag_format)c->config->diag_format);
     c->view.acceptor = c->acceptor;
     c->view.logger = c->logger;
+    c->view.faults = options->faults;
     if (status != TT_OK) {
         if (error[0] == '\0') snprintf(error, TT_CONFIG_ERROR_MAX, "%s", tt_status_text(status));
         tt_control_destroy(&c);
@@ -161,6 +162,9 @@ static void serve(struct tt_control *c)
     char http[TT_ADDRESS_TEXT_MAX], ops[TT_ADDRESS_TEXT_MAX];
     c->phase = TT_CONTROL_SERVING;
     c->view.since_ms[TT_READINESS_STARTING] = 0;
+    if (c->view.faults != NULL)
+        tt_diag_write(c->diag, TT_DIAG_WARN, NULL, "test_fault",
+                      "--test-fault: operations on files are made to fail");
     tt_acceptor_start(c->acceptor, c->world, c->view.connections_max);
     tt_operations_start(c->operations);
     tt_address_text(tt_acceptor_address(c->acceptor, 0), http);

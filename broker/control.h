@@ -19,6 +19,7 @@
 
 struct tt_control;
 struct tt_cors;
+struct tt_faults;
 
 enum tt_control_phase {
     TT_CONTROL_STARTING = 0,
@@ -34,7 +35,8 @@ struct tt_control_options {
     enum tt_io_kind io_kind;
     struct tt_diag **diags; /* one for each shard, then the control thread's own; borrowed */
     uint32_t shards_count;
-    int signals; /* of tt_process_signals() */
+    int signals;                    /* of tt_process_signals() */
+    const struct tt_faults *faults; /* --test-fault, for its metrics; null: none */
     /* For reload: where the configuration came from; borrowed. */
     int arguments_count;
     char *const *arguments;

@@ -35,11 +35,13 @@ uint64_t tt_logs_memory_bound_bytes(const struct tt_config *config)
     return config->log_partitions * tt_tail_memory_bytes(&options);
 }
 
-static enum tt_status recover(struct tt_logs *l, const struct tt_config *config, struct tt_io *io,
+static enum tt_status recover(struct tt_logs *l, const struct tt_config *config,
+                              struct tt_faults *faults, struct tt_io *io,
                               char error[TT_CONFIG_ERROR_MAX])
 {
+    const struct tt_files files = tt_startup_files(faults);
     const struct tt_recovery_options options = {
-        .files = &tt_startup_files,
+        .files = &files,
         .directory = config->data,
         .partitions = (uint32_t)config->log_partitions,
         .segment_bytes = config->log_segment_bytes,
@@ -106,13 +108,13 @@ static enum tt_status open_partition(struct tt_logs *l, const struct tt_config *
     return tt_log_create(&p->log, &options);
 }
 
-enum tt_status tt_logs_open(struct tt_logs **logs, const struct tt_config *config, struct tt_io *io,
-                            struct tt_world *world, struct tt_diag *diag,
-                            char error[TT_CONFIG_ERROR_MAX])
+enum tt_status tt_logs_open(struct tt_logs **logs, const struct tt_config *config,
+                            struct tt_faults *faults, struct tt_io *io, struct tt_world *world,
+                            struct tt_diag *diag, char error[TT_CONFIG_ERROR_MAX])
 {
     struct tt_logs *l = calloc(1, sizeof(*l));
     if (l == NULL) return TT_ENOMEM;
-    enum tt_status status = recover(l, config, io, error);
+    enum tt_status status = recover(l, config, faults, io, error);
     if (status == TT_OK) {
         tell(l->recovered, config, diag);
         l->count = l->recovered->partitions_count;

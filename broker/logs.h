@@ -11,13 +11,17 @@
 
 struct tt_logs;
 
+struct tt_faults;
+
 /* Creates the log where there is none (its history, key and number of partitions are fixed then),
  * else recovers it, and fills history, hash key, partitions and readers of *world, whose shards
- * are counted already. On failure *error holds one line that names the file.
- * TT_OK; TT_ECORRUPT, TT_EVERSION, TT_EINVAL (made with other options), TT_EACCES, TT_EIO, ... */
+ * are counted already. faults: of the files, for tests; null: none. On failure *error holds one
+ * line that names the file. TT_OK; TT_ECORRUPT, TT_EVERSION, TT_EINVAL (made with other options),
+ * TT_EACCES, TT_EIO, ... */
 TT_MUST_USE enum tt_status tt_logs_open(struct tt_logs **logs, const struct tt_config *config,
-                                        struct tt_io *io, struct tt_world *world,
-                                        struct tt_diag *diag, char error[TT_CONFIG_ERROR_MAX]);
+                                        struct tt_faults *faults, struct tt_io *io,
+                                        struct tt_world *world, struct tt_diag *diag,
+                                        char error[TT_CONFIG_ERROR_MAX]);
 /* Frees what tt_logs_open() made. The logs themselves were closed by their shards. */
 void tt_logs_close(struct tt_logs **logs);
 /* Memory of the tails of all partitions. */

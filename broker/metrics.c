@@ -2,6 +2,7 @@
 
 #include "broker/process.h"
 #include "proto/base/assert.h"
+#include "shard/io/faults.h"
 
 enum type { COUNTER, GAUGE };
 enum scope { SUM, SHARD };
@@ -140,6 +141,16 @@ static void write_one(struct tt_writer *w, const char *family, const char *type,
     tt_write_format(w, "tickertape_%s %llu\n", family, (unsigned long long)value);
 }
 
+/* Of --test-fault; without it there are none of these. */
+static void write_faults(struct tt_writer *w, const struct tt_operations_view *view)
+{
+    uint64_t struck = 0;
+    if (view->faults == NULL) return;
+    for (unsigned i = 0; i < tt_faults_count(view->faults); i++)
+        struck += tt_faults_figures(view->faults, i).struck;
+    write_one(w, "test_faults_total", "counter", struck, "Operations on files struck by a test.");
+}
+
 static void write_process(struct tt_writer *w, const struct tt_operations_view *view)
 {
     struct tt_acceptor_figures a = tt_acceptor_figures(view->acceptor);
@@ -170,6 +181,7 @@ static void write_process(struct tt_writer *w, const struct tt_operations_view *
     write_one(w, "reloads_total", "counter", view->reloads, "Configurations taken by SIGHUP.");
     write_one(w, "reload_errors_total", "counter", view->reload_errors,
               "Configurations that SIGHUP did not take.");
+    write_faults(w, view);
 }
 
 static void write_busy(struct tt_writer *w, const struct tt_operations_view *view)

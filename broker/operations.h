@@ -27,6 +27,7 @@ struct tt_operations_view {
     const struct tt_world *world; /* null until the shards run */
     const struct tt_acceptor *acceptor;
     const struct tt_logger *logger;
+    const struct tt_faults *faults; /* --test-fault; null: none */
     const char *io_name;
     uint64_t memory_bound_bytes;
     uint64_t connections_max;

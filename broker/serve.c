@@ -10,6 +10,7 @@
 #include "broker/process.h"
 #include "proto/base/assert.h"
 #include "shard/http/cors.h"
+#include "shard/io/faults.h"
 #include "shard/peers.h"
 
 /* Descriptors that are no clients: operators, listeners, rings, wakes, segments, standard streams.
@@ -40,6 +41,7 @@ struct serving {
     struct tt_control *control;
     struct tt_logs *logs;
     struct tt_cors *cors;
+    struct tt_faults *faults;        /* --test-fault; null: none */
     struct tt_shard_options options; /* of every shard, but for its processor */
     uint64_t connections_max;        /* of all shards */
     char *error;
@@ -88,7 +90,8 @@ static void fill_options(struct serving *s, enum tt_io_kind kind)
         .io = {.kind = kind,
                .recv_buffer_bytes = RECV_BUFFER_BYTES,
                .recv_buffers = RECV_BUFFERS,
-               .files_max = 64 + owned * 4},
+               .files_max = 64 + owned * 4,
+               .faults = s->faults},
         .connections = {.head_bytes_max = HEAD_BYTES_MAX,
                         .headers_max = HEADERS_MAX,
                         .body_bytes_max = c->max_body_bytes,
@@ -171,6 +174,30 @@ static enum tt_status start_threads(struct serving *s)
     return TT_OK;
 }
 
+/* ---- --test-fault ---- */
+
+static enum tt_status plan_faults(struct serving *s)
+{
+    const struct tt_config_list *specs = &s->config->test_fault;
+    if (specs->count == 0) return TT_OK;
+    enum tt_status status = tt_faults_create(&s->faults);
+    char why[256];
+    for (uint32_t i = 0; status == TT_OK && i < specs->count; i++)
+        status = tt_faults_add(s->faults, specs->items[i], why, sizeof(why));
+    return status;
+}
+
+/* What became of it; plain lines, also when the start has failed. */
+static void tell_faults(struct serving *s)
+{
+    for (unsigned i = 0; s->faults != NULL && i < tt_faults_count(s->faults); i++) {
+        const struct tt_fault_figures f = tt_faults_figures(s->faults, i);
+        fprintf(stderr, "tickertape: --test-fault=%s: %llu operations, %llu struck\n", f.spec,
+                (unsigned long long)f.matched, (unsigned long long)f.struck);
+    }
+    tt_faults_destroy(&s->faults);
+}
+
 /* ---- one life ---- */
 
 static enum tt_status prepare(struct serving *s, const struct tt_control_options *control,
@@ -192,8 +219,8 @@ static enum tt_status prepare(struct serving *s, const struct tt_control_options
     size_connections(s, descriptors);
     s->world.shards = calloc(shards, sizeof(*s->world.shards));
     if (s->world.shards == NULL) return TT_ENOMEM;
-    status = tt_logs_open(&s->logs, config, tt_control_io(s->control), &s->world, s->diags[shards],
-                          s->error);
+    status = tt_logs_open(&s->logs, config, s->faults, tt_control_io(s->control), &s->world,
+                          s->diags[shards], s->error);
     if (status != TT_OK) return status;
     status = tt_peers_create(&s->world.peers, shards);
     if (status != TT_OK) return status;
@@ -232,7 +259,9 @@ static enum tt_status live(const struct tt_config *config, enum tt_io_kind kind,
     control.io_kind = kind;
     control.diags = s->diags;
     control.shards_count = s->world.shards_count;
-    enum tt_status status = prepare(s, &control, descriptors);
+    enum tt_status status = plan_faults(s);
+    control.faults = s->faults;
+    if (status == TT_OK) status = prepare(s, &control, descriptors);
     if (status == TT_OK) status = start_threads(s);
     if (status == TT_OK) {
         const struct tt_control_figures_start figures = {memory_bound(s), s->connections_max};
@@ -241,6 +270,7 @@ static enum tt_status live(const struct tt_config *config, enum tt_io_kind kind,
             status != TT_OK && kind == TT_IO_AUTO && tt_control_io_kind(s->control) == TT_IO_URING;
     }
     tear_down(s);
+    tell_faults(s);
     free(s);
     return status;
 }

@@ -5,7 +5,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "shard/io/faults.h"
 
 static enum tt_status translate(int error)
 {
@@ -17,11 +20,35 @@ static enum tt_status translate(int error)
     case EPERM:
     case EROFS: return TT_EACCES;
     case ENOSPC:
-    case EDQUOT: return TT_ENOSPC;
+    case EDQUOT:
+    case EFBIG: return TT_ENOSPC;
     case EMFILE:
     case ENFILE: return TT_ENOFILE;
     default: return TT_EIO;
     }
+}
+
+/* What --test-fault does to an operation: false: it fails, with errno as the plan says. */
+static bool passes(void *context, enum tt_fault_kind kind, const char *path, int32_t file,
+                   struct tt_fault *fault)
+{
+    struct tt_faults *faults = context;
+    *fault = (struct tt_fault){0};
+    if (faults == NULL) return true;
+    *fault = path != NULL ? tt_faults_next(faults, kind, path)
+                          : tt_faults_next_of_file(faults, kind, file);
+    const struct timespec delay = {.tv_sec = (time_t)(fault->delay_ns / 1000000000),
+                                   .tv_nsec = (long)(fault->delay_ns % 1000000000)};
+    if (fault->delay_ns != 0) (void)nanosleep(&delay, NULL);
+    errno = fault->error;
+    return fault->error == 0;
+}
+
+/* Those that cannot be interrupted half done are tried again after EINTR. */
+static bool fails(void *context, enum tt_fault_kind kind, const char *path, int32_t file)
+{
+    struct tt_fault fault;
+    return !passes(context, kind, path, file, &fault) && fault.error != EINTR;
 }
 
 static enum tt_status result_of(int result)
@@ -33,7 +60,7 @@ static enum tt_status files_list(void *context, const char *directory,
                                  enum tt_status (*entry)(void *argument, const char *name),
                                  void *argument)
 {
-    (void)context;
+    if (fails(context, TT_FAULT_LIST, directory, -1)) return translate(errno);
     DIR *d = opendir(directory);
     if (d == NULL) return translate(errno);
     enum tt_status status = TT_OK;
@@ -51,28 +78,28 @@ static enum tt_status files_list(void *context, const char *directory,
 
 static enum tt_status files_make_directory(void *context, const char *path)
 {
-    (void)context;
+    if (fails(context, TT_FAULT_MAKE_DIRECTORY, path, -1)) return translate(errno);
     return result_of(mkdir(path, 0750));
 }
 
 static enum tt_status files_open(void *context, const char *path, enum tt_files_open how,
                                  int32_t *file)
 {
-    (void)context;
     int flags = O_CLOEXEC;
+    struct tt_fault fault;
     switch (how) {
     case TT_FILES_READ: flags |= O_RDONLY; break;
     case TT_FILES_WRITE: flags |= O_RDWR; break;
     case TT_FILES_CREATE: flags |= O_RDWR | O_CREAT | O_TRUNC; break;
     }
-    do *file = open(path, flags, 0640);
+    do *file = passes(context, TT_FAULT_OPEN, path, -1, &fault) ? open(path, flags, 0640) : -1;
     while (*file < 0 && errno == EINTR);
     return *file >= 0 ? TT_OK : translate(errno);
 }
 
 static void files_close(void *context, int32_t file)
 {
-    (void)context;
+    (void)fails(context, TT_FAULT_CLOSE, NULL, file); /* it is closed all the same */
     close(file);
 }
 
@@ -88,10 +115,15 @@ static enum tt_status files_size(void *context, int32_t file, uint64_t *bytes)
 static enum tt_status files_read(void *context, int32_t file, uint64_t offset, void *data,
                                  size_t size, size_t *done)
 {
-    (void)context;
     *done = 0;
     while (*done < size) {
-        ssize_t n = pread(file, (char *)data + *done, size - *done, (off_t)(offset + *done));
+        struct tt_fault fault;
+        size_t part = size - *done;
+        ssize_t n = -1;
+        if (passes(context, TT_FAULT_READ, NULL, file, &fault)) {
+            if (fault.shorten) part = tt_fault_short_bytes(part);
+            n = pread(file, (char *)data + *done, part, (off_t)(offset + *done));
+        }
         if (n == 0) return TT_OK;
         if (n > 0)
             *done += (size_t)n;
@@ -104,9 +136,14 @@ static enum tt_status files_read(void *context, int32_t file, uint64_t offset, v
 static enum tt_status files_write(void *context, int32_t file, uint64_t offset, const void *data,
                                   size_t size)
 {
-    (void)context;
     for (size_t done = 0; done < size;) {
-        ssize_t n = pwrite(file, (const char *)data + done, size - done, (off_t)(offset + done));
+        struct tt_fault fault;
+        size_t part = size - done;
+        ssize_t n = -1;
+        if (passes(context, TT_FAULT_WRITE, NULL, file, &fault)) {
+            if (fault.shorten) part = tt_fault_short_bytes(part);
+            n = pwrite(file, (const char *)data + done, part, (off_t)(offset + done));
+        }
         if (n > 0)
             done += (size_t)n;
         else if (n == 0)
@@ -119,51 +156,61 @@ static enum tt_status files_write(void *context, int32_t file, uint64_t offset, 
 
 static enum tt_status files_truncate(void *context, int32_t file, uint64_t size)
 {
-    (void)context;
-    return result_of(ftruncate(file, (off_t)size));
+    if (fails(context, TT_FAULT_TRUNCATE, NULL, file)) return translate(errno);
+    int result;
+    do result = ftruncate(file, (off_t)size);
+    while (result != 0 && errno == EINTR);
+    return result_of(result);
 }
 
 static enum tt_status files_sync(void *context, int32_t file)
 {
-    (void)context;
-    return result_of(fsync(file));
+    if (fails(context, TT_FAULT_SYNC, NULL, file)) return translate(errno);
+    int result;
+    do result = fsync(file);
+    while (result != 0 && errno == EINTR);
+    return result_of(result);
 }
 
 static enum tt_status files_sync_directory(void *context, const char *path)
 {
     int32_t file;
     int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
-    (void)context;
-    file = open(path, flags);
+    do file = open(path, flags);
+    while (file < 0 && errno == EINTR);
     if (file < 0) return translate(errno);
-    enum tt_status status = result_of(fsync(file));
+    enum tt_status status = files_sync(context, file);
     close(file);
     return status;
 }
 
 static enum tt_status files_rename(void *context, const char *from, const char *to)
 {
-    (void)context;
+    if (fails(context, TT_FAULT_RENAME, to, -1)) return translate(errno);
     return result_of(rename(from, to));
 }
 
 static enum tt_status files_unlink(void *context, const char *path)
 {
-    (void)context;
+    if (fails(context, TT_FAULT_UNLINK, path, -1)) return translate(errno);
     return result_of(unlink(path));
 }
 
-const struct tt_files tt_startup_files = {
-    .list = files_list,
-    .make_directory = files_make_directory,
-    .open = files_open,
-    .close = files_close,
-    .size = files_size,
-    .read = files_read,
-    .write = files_write,
-    .truncate = files_truncate,
-    .sync = files_sync,
-    .sync_directory = files_sync_directory,
-    .rename = files_rename,
-    .unlink = files_unlink,
-};
+struct tt_files tt_startup_files(struct tt_faults *faults)
+{
+    return (struct tt_files){
+        .context = faults,
+        .list = files_list,
+        .make_directory = files_make_directory,
+        .open = files_open,
+        .close = files_close,
+        .size = files_size,
+        .read = files_read,
+        .write = files_write,
+        .truncate = files_truncate,
+        .sync = files_sync,
+        .sync_directory = files_sync_directory,
+        .rename = files_rename,
+        .unlink = files_unlink,
+    };
+}

@@ -5,6 +5,9 @@
 
 #include "store/recovery.h"
 
-extern const struct tt_files tt_startup_files; /* context is not used */
+struct tt_faults;
+
+/* faults: what is to go wrong, for tests; null: nothing. Borrowed by the table. */
+struct tt_files tt_startup_files(struct tt_faults *faults);
 
 #endif

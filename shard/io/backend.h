@@ -67,6 +67,8 @@ struct tt_io_ops {
 struct tt_io {
     const struct tt_io_ops *ops;
     struct tt_io_figures figures;
+    struct tt_io_faults *faults; /* of faults_io.c; null outside of tests */
+    bool interrupt_next; /* the next file operation is to be interrupted once (EINTR), in tests */
 };
 
 /* Each creates its back end with limits already raised. `why` as in tt_io_create(). */

@@ -4,10 +4,11 @@
 
 #include "shard/io/epoll.h"
 
-static void push(struct tt_io *io, const struct tt_file_job *job)
+static void push(struct tt_io *io, struct tt_file_job *job)
 {
     struct tt_io_epoll *e = epoll_of(io);
     TT_ASSERT(e->files != NULL); /* files_max was 0 */
+    job->interrupt = io->interrupt_next;
     tt_file_thread_push(e->files, job);
 }
 

@@ -60,10 +60,13 @@ static int64_t do_job(const struct tt_file_job *j)
 static void work(struct tt_file_thread *t, uint32_t head)
 {
     const struct tt_file_job *job = &t->jobs[head % RING];
-    int64_t n;
-    do {
-        n = do_job(job);
-    } while (n < 0 && errno == EINTR && job->kind != TT_FILE_JOB_CLOSE);
+    int64_t n = -1;
+    errno = EINTR;
+    if (!job->interrupt) n = do_job(job);
+    while (n < 0 && errno == EINTR) {
+        /* A file whose close was interrupted is closed; its number may be another's by now. */
+        n = job->kind == TT_FILE_JOB_CLOSE ? 0 : do_job(job);
+    }
     int32_t result = n < 0 ? (int32_t)tt_io_status_of_errno(errno) : (int32_t)n;
     uint32_t tail = atomic_load_explicit(&t->results_tail, memory_order_relaxed); /* our own */
     t->results[tail % RING] =

@@ -33,6 +33,7 @@ struct tt_file_job {
     void *data;         /* borrowed until the result */
     char *path, *path2; /* allocated by the io's thread, freed by it with the result */
     uint32_t flags;
+    bool interrupt; /* its first try ends with EINTR, in tests */
 };
 
 struct tt_file_result {

@@ -6,9 +6,10 @@
 
 #include "proto/base/assert.h"
 #include "shard/io/backend.h"
+#include "shard/io/faults.h"
 
-enum tt_status tt_io_create(struct tt_io **io, const struct tt_io_options *options, char *why,
-                            size_t why_bytes)
+static enum tt_status create(struct tt_io **io, const struct tt_io_options *options, char *why,
+                             size_t why_bytes)
 {
     TT_ASSERT(options->recv_buffers != 0 && options->recv_buffer_bytes != 0);
     TT_ASSERT((options->recv_buffers & (options->recv_buffers - 1)) == 0);
@@ -25,6 +26,19 @@ enum tt_status tt_io_create(struct tt_io **io, const struct tt_io_options *optio
     if (status != TT_OK) {
         size_t used = strlen(why);
         (void)snprintf(why + used, why_bytes - used, "%s%s", used != 0 ? "; " : "", why_epoll);
+    }
+    return status;
+}
+
+enum tt_status tt_io_create(struct tt_io **io, const struct tt_io_options *options, char *why,
+                            size_t why_bytes)
+{
+    enum tt_status status = create(io, options, why, why_bytes);
+    if (status != TT_OK || options->faults == NULL) return status;
+    status = tt_io_faults_wrap(*io, options->faults);
+    if (status != TT_OK) {
+        (void)snprintf(why, why_bytes, "no memory");
+        tt_io_destroy(io);
     }
     return status;
 }

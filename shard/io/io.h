@@ -34,6 +34,7 @@
 #include "proto/base/status.h"
 
 struct tt_io;
+struct tt_faults; /* faults.h */
 
 typedef uint32_t tt_socket; /* an index of this io, never a process-wide descriptor */
 typedef int32_t tt_file;    /* a file opened through this io */
@@ -104,6 +105,7 @@ struct tt_io_options {
     uint32_t recv_buffer_bytes; /* size of one lent buffer */
     uint32_t recv_buffers;      /* number of them, a power of two */
     uint32_t files_max;         /* most files open at once; 0: no file operation is called */
+    struct tt_faults *faults;   /* for tests: what goes wrong with files; null: nothing */
 };
 /* Creates the io of the calling thread (the thread that will use it). With TT_IO_AUTO: io_uring, a
  * smaller completion queue when locked memory is short, else epoll. `why` gets one line that says
@@ -227,8 +229,9 @@ void tt_io_close(struct tt_io *io, tt_socket socket, uint64_t token);
 void tt_io_abort(struct tt_io *io, tt_socket socket, uint64_t token);
 
 /* ---- files ---- paths are copied; memory of read and write stays the io's until the completion.
- * New files get mode 0640. Errors: TT_ENOENT, TT_EEXIST, TT_EACCES, TT_ENOSPC, TT_ENOFILE,
- * TT_EINVAL (a path too long, a directory where a file must be), TT_EIO. */
+ * New files get mode 0640. What a signal interrupts (EINTR) is done again inside. Errors:
+ * TT_ENOENT, TT_EEXIST, TT_EACCES, TT_ENOSPC, TT_ENOFILE, TT_EINVAL (a path too long, a directory
+ * where a file must be), TT_EIO. */
 #define TT_IO_FILE_OPERATIONS_MAX 256u /* in flight in one io (asserted) */
 enum tt_open_flags {
     TT_OPEN_READ = 1,

@@ -296,6 +296,7 @@ static void uring_free(struct tt_io_uring *u)
     tt_uring_accept_deinit(u);
     tt_uring_sockets_deinit(u);
     tt_io_made_deinit(&u->made);
+    tt_uring_files_deinit(u);
     if (u->wake_fd >= 0) (void)close(u->wake_fd);
     free(u);
 }

@@ -74,7 +74,10 @@ struct uring_foreign {
 struct uring_operation {
     uint64_t token;
     uint32_t next;
-    uint32_t open; /* it opens a file: the descriptor counts when it succeeds */
+    bool open;               /* it opens a file: the descriptor counts when it succeeds */
+    bool interrupt;          /* its first try ends with EINTR, in tests */
+    struct io_uring_sqe sqe; /* to do it again when it was interrupted */
+    char *path, *path2;      /* copies; null: none */
 };
 
 #define URING_NONE          UINT32_MAX
@@ -177,6 +180,7 @@ void tt_uring_connect(struct tt_io *io, const struct tt_address *local,
 
 /* ---- uring_files.c ---- */
 void tt_uring_files_init(struct tt_io_uring *u, const struct tt_io_options *options);
+void tt_uring_files_deinit(struct tt_io_uring *u);
 bool tt_uring_file_done(struct tt_io_uring *u, const struct io_uring_cqe *cqe,
                         struct tt_done *done);
 
