@@ -29,6 +29,11 @@ enum tt_index_flags {
     TT_INDEX_DELETE = 2, /* deletes the channel's value */
 };
 #define TT_INDEX_FLAGS_MASK 3u
+/* Does an event of these flags set, or delete, its channel's value? A delete always does. */
+static inline bool tt_index_is_value(uint32_t flags)
+{
+    return (flags & TT_INDEX_NEVER_CONFLATE) == 0 || (flags & TT_INDEX_DELETE) != 0;
+}
 
 struct tt_index_entry {
     uint64_t offset;
@@ -104,7 +109,7 @@ uint32_t tt_index_range(const struct tt_index *index, uint64_t hash, uint64_t fr
 /* The newest n below that offset, oldest first. */
 uint32_t tt_index_last(const struct tt_index *index, uint64_t hash, uint64_t below, uint32_t n,
                        struct tt_index_entry *entries);
-/* The newest below that offset that is not never-conflate. TT_OK: *entry is the value's record;
+/* The newest below that offset that tt_index_is_value(). TT_OK: *entry is the value's record;
  * TT_ENOENT: it deletes the value (*entry says which); TT_END: there is none in this index. */
 TT_MUST_USE enum tt_status tt_index_value(const struct tt_index *index, uint64_t hash,
                                           uint64_t below, struct tt_index_entry *entry);

@@ -140,7 +140,7 @@ void tt_index_search_range(struct tt_index_search *search, const struct tt_index
 /* The newest n below; blocks come newest first, and each block's entries oldest first. */
 void tt_index_search_last(struct tt_index_search *search, const struct tt_index_header *header,
                           uint64_t hash, uint64_t below, uint32_t n);
-/* The newest below that is not never-conflate: at most one entry; TT_INDEX_DELETE in its flags: the
+/* The newest below that tt_index_is_value(): at most one entry; TT_INDEX_DELETE in its flags: the
  * value was deleted. */
 void tt_index_search_value(struct tt_index_search *search, const struct tt_index_header *header,
                            uint64_t hash, uint64_t below);
