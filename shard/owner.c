@@ -255,6 +255,9 @@ static void start_operation(struct tt_shard *shard, struct owned *w, uint32_t in
     case TT_LOG_TRUNCATE: tt_io_truncate(io, op->file, op->size, token); return;
     case TT_LOG_CLOSE: tt_io_file_close(io, op->file, token); return;
     case TT_LOG_UNLINK: tt_io_unlink(io, op->path, token); return;
+    case TT_LOG_OPEN_READ: tt_io_open(io, op->path, TT_OPEN_READ, token); return;
+    case TT_LOG_READ: tt_io_read(io, op->file, op->offset, op->buffer, op->size, token); return;
+    case TT_LOG_RENAME: tt_io_rename(io, op->path, op->path_to, token); return;
     }
     TT_UNREACHABLE();
 }

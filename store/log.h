@@ -104,15 +104,20 @@ enum tt_log_operation_kind {
     TT_LOG_TRUNCATE,       /* file, size */
     TT_LOG_CLOSE,          /* file */
     TT_LOG_UNLINK,         /* path */
+    TT_LOG_OPEN_READ,      /* path: open for reading; result: the file */
+    TT_LOG_READ,   /* file, offset, buffer, size; result: bytes read, may be short; 0: end */
+    TT_LOG_RENAME, /* path becomes path_to, which is replaced */
 };
 struct tt_log_operation {
     enum tt_log_operation_kind kind;
     enum tt_log_lane lane;
     int32_t file;
-    const char *path; /* valid until the operation is done */
+    const char *path;    /* valid until the operation is done */
+    const char *path_to; /* the same */
     uint64_t offset;
     uint64_t size;
     const void *data; /* valid and unchanging until the operation is done */
+    void *buffer;     /* valid until the operation is done */
 };
 /* The next thing to do. TT_OK; TT_IDLE: nothing that can be begun now. */
 TT_MUST_USE enum tt_status tt_log_next_operation(struct tt_log *log, const struct tt_log_now *now,

@@ -241,6 +241,15 @@ static int32_t carry_out(struct store_rig *rig, const struct tt_log_operation *o
     case TT_LOG_TRUNCATE: resize(&rig->files[op->file], op->size); return TT_OK;
     case TT_LOG_CLOSE: return TT_OK;
     case TT_LOG_UNLINK: return files_unlink(rig, op->path);
+    case TT_LOG_OPEN_READ:
+        f = store_rig_find(rig, op->path);
+        return f != NULL ? (int32_t)(f - rig->files) : TT_ENOENT;
+    case TT_LOG_READ: {
+        size_t done = 0;
+        (void)files_read(rig, op->file, op->offset, op->buffer, op->size, &done);
+        return (int32_t)done;
+    }
+    case TT_LOG_RENAME: return files_rename(rig, op->path, op->path_to);
     }
     TT_UNREACHABLE();
 }

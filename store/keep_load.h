@@ -1,0 +1,41 @@
+/* Start-up: fills a partition's channel table from its checkpoint and kept files.
+ *
+ *     tt_keep_load(...)            -> values, and the place from which segments must be walked
+ *     for each segment from there on: tt_values_set_mark(values, its first offset), then for
+ *         each EVENT of it tt_values_open_over() and tt_values_set()
+ *     tt_keep_settle(...)
+ *
+ * What it read of kept files is synced, as is the directory, so it counts as durable. A
+ * damaged checkpoint is no failure: everything there is is walked then, and *note says why.
+ * Thread: start-up. Memory: one window while it runs. */
+#ifndef TT_STORE_KEEP_LOAD_H
+#define TT_STORE_KEEP_LOAD_H
+
+#include "store/keep.h"
+#include "store/recovery.h"
+
+struct tt_keep_load_options {
+    const struct tt_files *files;
+    const char *directory; /* of the partition */
+    const struct tt_record_segment *identity;
+    uint32_t channels_max;
+};
+struct tt_keep_loaded {
+    struct tt_values *values;  /* owned by the caller from here on */
+    struct tt_kept_files kept; /* for tt_keep_create() */
+    bool checkpoint;           /* there was a valid one */
+    uint64_t place;            /* walk the segments from the one that begins here (it may be gone:
+                                * from the first that begins above); 0: all */
+    uint64_t read_bytes;
+    char note[TT_RECOVERY_ERROR_BYTES]; /* a line for the log that names a file; empty: all is well
+                                         */
+};
+/* TT_OK; TT_ENOMEM; TT_EIO and other failures to read, with the line in note. */
+TT_MUST_USE enum tt_status tt_keep_load(struct tt_keep_loaded *loaded,
+                                        const struct tt_keep_load_options *options);
+/* When everything was walked: values whose record is nowhere are lost, channels that are gone are
+ * dropped. Returns the values lost (a sound log loses none). */
+uint64_t tt_keep_settle(struct tt_values *values, const struct tt_kept_files *kept,
+                        uint64_t oldest_offset, uint64_t oldest_place);
+
+#endif
