@@ -77,6 +77,7 @@ struct epoll_foreign {
 struct tt_io_epoll {
     struct tt_io base;
     int epoll_fd, wake_fd, reserve;
+    bool coarse; /* waits are whole milliseconds */
     struct tt_io_made_ring made;
 
     struct epoll_socket *sockets;

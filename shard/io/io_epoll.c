@@ -6,12 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "shard/io/epoll.h"
 
 #define EVENTS_MAX 256
 #define NS_PER_MS  UINT64_C(1000000)
+#define NS_PER_S   UINT64_C(1000000000)
 
 enum tt_status tt_epoll_watch(struct tt_io_epoll *e, int fd, uint32_t events, uint64_t data)
 {
@@ -60,12 +62,25 @@ static bool is_waiting(const struct tt_io_epoll *e)
 }
 
 /* Rounded up: a wait that ended early would only be repeated. */
-static int timeout_ms(uint64_t now, uint64_t deadline)
+static int timeout_ms(uint64_t ns)
 {
-    if (deadline == UINT64_MAX) return -1;
-    if (deadline <= now) return 0;
-    uint64_t ms = (deadline - now + NS_PER_MS - 1) / NS_PER_MS;
+    uint64_t ms = ns / NS_PER_MS + (ns % NS_PER_MS != 0);
     return ms > INT_MAX ? INT_MAX : (int)ms;
+}
+
+/* Waits at most so many nanoseconds; UINT64_MAX: for ever. Kernels before 5.11, and profiles that
+ * forbid what they do not know, have whole milliseconds only. */
+static int wait_for(struct tt_io_epoll *e, struct epoll_event *events, uint64_t ns)
+{
+    if (ns == 0) return epoll_wait(e->epoll_fd, events, EVENTS_MAX, 0);
+    if (ns == UINT64_MAX) return epoll_wait(e->epoll_fd, events, EVENTS_MAX, -1);
+    if (!e->coarse) {
+        struct timespec t = {.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
+        int n = epoll_pwait2(e->epoll_fd, events, EVENTS_MAX, &t, NULL);
+        if (n >= 0 || (errno != ENOSYS && errno != EPERM)) return n;
+        e->coarse = true;
+    }
+    return epoll_wait(e->epoll_fd, events, EVENTS_MAX, timeout_ms(ns));
 }
 
 static void epoll_submit(struct tt_io *io, uint64_t deadline)
@@ -76,7 +91,9 @@ static void epoll_submit(struct tt_io *io, uint64_t deadline)
     e->sends_queued = 0;
     bool waits = deadline != 0 && !is_waiting(e);
     uint64_t now = waits ? tt_io_clock_ns(io) : 0;
-    int n = epoll_wait(e->epoll_fd, events, EVENTS_MAX, waits ? timeout_ms(now, deadline) : 0);
+    uint64_t ns = !waits || deadline <= now ? 0 : deadline - now;
+    if (waits && deadline == UINT64_MAX) ns = UINT64_MAX;
+    int n = wait_for(e, events, ns);
     if (waits) e->base.figures.wait_ns += tt_io_clock_ns(io) - now;
     for (int i = 0; i < n; i++) handle(e, &events[i]);
 }
