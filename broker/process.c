@@ -31,6 +31,7 @@ enum tt_status tt_process_signals(int *descriptor, char error[TT_PROCESS_ERROR_M
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file too large for RLIMIT_FSIZE is a full disk (EFBIG) */
     if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 ||
         (*descriptor = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC)) < 0) {
         snprintf(error, TT_PROCESS_ERROR_MAX, "signals: %s", strerror(errno));

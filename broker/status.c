@@ -15,6 +15,19 @@ static const char *phase_text(const struct tt_operations_view *view)
     return view->since_ms[TT_READINESS_DRAINING] != 0 ? "draining" : "serving";
 }
 
+/* Which partitions it is about: the first, and how many. */
+static void write_partitions(struct tt_writer *w, const struct tt_operations_view *view,
+                             enum tt_partition_trouble trouble)
+{
+    uint32_t first = 0, count = 0;
+    for (uint32_t i = view->world != NULL ? view->world->partitions_count : 0; i-- > 0;) {
+        if (tt_metric_get(&view->world->partitions[i].trouble) != trouble) continue;
+        first = i;
+        count++;
+    }
+    if (count != 0) tt_write_format(w, ",\"partition\":%u,\"partitions\":%u", first, count);
+}
+
 void tt_status_write_readiness(struct tt_writer *w, const struct tt_operations_view *view)
 {
     static const char *const texts[TT_READINESS_REASONS][2] = {
@@ -28,8 +41,11 @@ void tt_status_write_readiness(struct tt_writer *w, const struct tt_operations_v
     bool first = true;
     for (unsigned i = 0; i < TT_READINESS_REASONS; i++) {
         if (view->since_ms[i] == 0) continue;
-        tt_write_format(w, "%s{\"what\":\"%s\",\"state\":\"%s\",\"since\":%lld}", first ? "" : ",",
+        tt_write_format(w, "%s{\"what\":\"%s\",\"state\":\"%s\",\"since\":%lld", first ? "" : ",",
                         texts[i][0], texts[i][1], (long long)view->since_ms[i]);
+        if (i == TT_READINESS_LOG_READ_ONLY) write_partitions(w, view, TT_PARTITION_READ_ONLY);
+        if (i == TT_READINESS_LOG_NO_SPACE) write_partitions(w, view, TT_PARTITION_NO_SPACE);
+        tt_write_char(w, '}');
         first = false;
     }
     tt_write_text(w, "]}\n");

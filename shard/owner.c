@@ -11,12 +11,13 @@
 
 /* A partition that this shard writes. */
 struct owned {
-    const struct tt_partition *partition;
+    struct tt_partition *partition;
     struct tt_list waiting; /* requests that found no room, in order */
     struct tt_list pending; /* appended, not accepted yet, in order */
     uint32_t in_flight;
-    enum tt_log_state told; /* the state that was logged last */
-    bool retry_now;         /* room was made while it was tried */
+    enum tt_log_state told;     /* the state that was logged last */
+    enum tt_status told_reason; /* and why; the path stands in the line */
+    bool retry_now;             /* room was made while it was tried */
 };
 
 struct tt_owner {
@@ -103,6 +104,14 @@ static void count_events(struct tt_shard *shard, const struct tt_publish_request
     tt_metric_add(&shard->metrics.event_bytes, bytes);
 }
 
+/* Why the log stands still: mostly TT_ENOSPC, but a file that cannot be opened does it too. */
+static enum tt_status stand_still_reason(const struct tt_log *log)
+{
+    struct tt_log_figures f;
+    tt_log_figures(log, &f);
+    return f.state == TT_LOG_NO_SPACE ? f.reason : TT_ENOSPC;
+}
+
 /* Appends, or says why not: TT_FULL and TT_ENOSPC may pass. */
 static enum tt_status try_append(struct tt_shard *shard, struct owned *w,
                                  struct tt_publish_request *request)
@@ -115,7 +124,7 @@ static enum tt_status try_append(struct tt_shard *shard, struct owned *w,
         count_events(shard, request);
         tt_list_append(&w->pending, &request->node);
     }
-    return status;
+    return status == TT_ENOSPC ? stand_still_reason(log) : status;
 }
 
 static void accept(struct tt_shard *shard, struct tt_publish_request *request)
@@ -288,11 +297,16 @@ static void answer_accepted(struct tt_shard *shard, struct owned *w)
     struct tt_node *node;
     while ((node = tt_list_first(&w->pending)) != NULL) {
         struct tt_publish_request *r = TT_CONTAINER_OF(node, struct tt_publish_request, node);
-        bool accepted = r->end_place <= place;
-        if (!accepted && f.state != TT_LOG_READ_ONLY) return;
+        enum tt_status status = TT_OK;
+        if (r->end_place > place) {
+            /* Read-only: it was appended, but it will never be on the disk. Without space: it will
+             * be written when there is some, but nobody knows when. */
+            bool late = f.state == TT_LOG_NO_SPACE && shard->now_ns >= r->deadline_ns;
+            if (f.state != TT_LOG_READ_ONLY && !late) return;
+            status = late ? f.reason : TT_EACCES;
+        }
         tt_list_remove(node);
-        /* Read-only: it was appended, but it will never be on the disk. */
-        answer(shard, r, accepted ? TT_OK : TT_EACCES);
+        answer(shard, r, status);
     }
 }
 
@@ -335,21 +349,39 @@ static void tell_segments(struct tt_shard *shard, struct owned *w)
     }
 }
 
+static enum tt_partition_trouble trouble_of(const struct tt_log_figures *f)
+{
+    if (f->state == TT_LOG_READ_ONLY) return TT_PARTITION_READ_ONLY;
+    if (f->state != TT_LOG_NO_SPACE) return TT_PARTITION_WELL;
+    return f->reason == TT_ENOSPC ? TT_PARTITION_NO_SPACE : TT_PARTITION_READ_ONLY;
+}
+
+/* One line for each change. */
 static void tell_state(struct tt_shard *shard, struct owned *w, const struct tt_log_figures *f)
 {
-    if (f->state == w->told) return;
+    bool trouble = f->state == TT_LOG_READ_ONLY || f->state == TT_LOG_NO_SPACE;
+    if (f->state == w->told && (!trouble || f->reason == w->told_reason)) return;
     uint32_t p = w->partition->index;
+    const char *why = tt_status_text(f->reason);
     if (f->state == TT_LOG_READ_ONLY)
         tt_diag_write(shard->diag, TT_DIAG_ERROR, NULL, "log_read_only",
                       "partition %u takes no more events until the broker is restarted: %s: %s", p,
-                      f->failed_path, tt_status_text(f->reason));
-    else if (f->state == TT_LOG_NO_SPACE)
+                      f->failed_path, why);
+    else if (f->state == TT_LOG_NO_SPACE && f->reason == TT_ENOSPC)
         tt_diag_write(shard->diag, TT_DIAG_ERROR, NULL, "log_no_space",
-                      "partition %u takes no events: no space for %s", p, f->failed_path);
+                      "partition %u takes no events until there is space for %s", p,
+                      f->failed_path);
+    else if (f->state == TT_LOG_NO_SPACE)
+        tt_diag_write(shard->diag, TT_DIAG_ERROR, NULL, "log_read_only",
+                      "partition %u takes no events until %s can be opened: %s", p, f->failed_path,
+                      why);
     else if (w->told == TT_LOG_NO_SPACE && f->state == TT_LOG_OPEN)
-        tt_diag_write(shard->diag, TT_DIAG_INFO, NULL, "log_no_space",
-                      "partition %u takes events again: there is space", p);
+        tt_diag_write(shard->diag, TT_DIAG_INFO, NULL,
+                      w->told_reason == TT_ENOSPC ? "log_no_space" : "log_read_only",
+                      "partition %u takes events again", p);
     w->told = f->state;
+    w->told_reason = f->reason;
+    tt_metric_set(&w->partition->trouble, trouble_of(f));
 }
 
 static void work_on(struct tt_shard *shard, struct owned *w, uint32_t index)
@@ -379,8 +411,8 @@ static void update_log_figures(struct tt_shard *shard)
         tell_state(shard, &o->owned[i], &f);
         bytes += f.bytes;
         segments += f.segments;
-        read_only += f.state == TT_LOG_READ_ONLY;
-        no_space += f.state == TT_LOG_NO_SPACE;
+        read_only += trouble_of(&f) == TT_PARTITION_READ_ONLY;
+        no_space += trouble_of(&f) == TT_PARTITION_NO_SPACE;
         writes += f.writes;
         written += f.written_bytes;
     }
@@ -434,6 +466,13 @@ uint64_t tt_owner_next_ns(const struct tt_shard *shard)
             uint64_t deadline =
                 TT_CONTAINER_OF(first, struct tt_publish_request, node)->deadline_ns;
             if (w->retry_now) deadline = 0;
+            if (deadline < n) n = deadline;
+        }
+        /* One that was appended is told when there was no space for so long. */
+        first = tt_list_first(&w->pending);
+        if (first != NULL && w->told == TT_LOG_NO_SPACE) {
+            uint64_t deadline =
+                TT_CONTAINER_OF(first, struct tt_publish_request, node)->deadline_ns;
             if (deadline < n) n = deadline;
         }
         if (n < next) next = n;

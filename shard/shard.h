@@ -22,13 +22,23 @@ struct tt_tail;
 struct tt_tail_readers;
 struct tt_diag;
 
-/* A partition, known to every shard. Immutable after start, but for what log and tail publish. */
+/* Why a partition takes no events. */
+enum tt_partition_trouble {
+    TT_PARTITION_WELL = 0,
+    TT_PARTITION_NO_SPACE,  /* heals by itself */
+    TT_PARTITION_READ_ONLY, /* a write or sync failed: until a restart; or a file cannot be opened
+                               or made: heals by itself */
+};
+
+/* A partition, known to every shard. Immutable after start, but for what log and tail publish, and
+ * trouble. */
 struct tt_partition {
     uint32_t index;
     uint32_t owner;        /* shard that writes it */
     struct tt_log *log;    /* used by the owner only */
     struct tt_tail *tail;  /* read by every shard */
     const char *directory; /* of its segments */
+    tt_metric trouble;     /* enum tt_partition_trouble; written by the owner */
 };
 
 /* Everything all shards share; built before the threads start, immutable until they have ended. */

@@ -280,8 +280,8 @@ struct tt_publish_refusal tt_publish_refusal_of(const struct tt_publish_request 
         return (struct tt_publish_refusal){503, "disk_full", "the disk of the log is full", retry};
     if (request->status == TT_EACCES)
         return (struct tt_publish_refusal){
-            503, "log_read_only",
-            "the log takes nothing after a failed write, until the broker is restarted", retry};
+            503, "log_read_only", "the log cannot be written; the broker's own log says why",
+            retry};
     if (request->status == TT_ETOOBIG)
         return (struct tt_publish_refusal){
             413, "too_large", "it is larger than --tail-bytes lets the log take at once", 0};

@@ -148,8 +148,8 @@ static const char *take_pair(struct rule *r, const char *key, char *value)
 static bool parse(struct rule *r, char *why, size_t why_bytes)
 {
     char *rest = NULL;
-    for (char *pair = strtok_r(r->text, ",", &rest); pair != NULL;
-         pair = strtok_r(NULL, ",", &rest)) {
+    for (char *pair = strtok_r(r->text, ";", &rest); pair != NULL;
+         pair = strtok_r(NULL, ";", &rest)) {
         char *equals = strchr(pair, '=');
         if (equals == NULL) {
             snprintf(why, why_bytes, "\"%s\" is not key=value", pair);

@@ -104,7 +104,7 @@ BOTH(each_operation_fails_with_each_error_and_nothing_is_left_open)
         for (unsigned n = 0; n < EVERY; n++) {
             char spec[64];
             int32_t results[EVERY];
-            (void)snprintf(spec, sizeof spec, "error=%s,n=%u", errors[e].name, n + 1);
+            (void)snprintf(spec, sizeof spec, "error=%s;n=%u", errors[e].name, n + 1);
             struct faulty f = faulty_of(kind, spec);
             int free_before = open("/dev/null", O_RDONLY | O_CLOEXEC);
             (void)close(free_before);
@@ -129,7 +129,7 @@ BOTH(each_operation_fails_with_each_error_and_nothing_is_left_open)
 
 BOTH(what_is_interrupted_is_done_again_inside)
 {
-    struct faulty f = faulty_of(kind, "error=EINTR,times=forever");
+    struct faulty f = faulty_of(kind, "error=EINTR;times=forever");
     int32_t results[EVERY];
     every(&f, results);
     for (unsigned i = 0; i < EVERY; i++) cr_assert_geq(results[i], 0, "operation %u", i);
@@ -141,7 +141,7 @@ BOTH(what_is_interrupted_is_done_again_inside)
 
 BOTH(short_transfers_do_a_part_and_say_so)
 {
-    struct faulty f = faulty_of(kind, "error=short,kind=read|write,times=forever");
+    struct faulty f = faulty_of(kind, "error=short;kind=read|write;times=forever");
     int32_t results[EVERY];
     every(&f, results);
     cr_assert_eq(results[2], 3);
@@ -151,7 +151,7 @@ BOTH(short_transfers_do_a_part_and_say_so)
 
 BOTH(a_slow_operation_holds_up_no_other_and_is_done_in_the_end)
 {
-    struct faulty f = faulty_of(kind, "delay_ms=50,kind=open|rename");
+    struct faulty f = faulty_of(kind, "delay_ms=50;kind=open|rename");
     uint64_t before = tt_io_now_ns(f.rig.io);
     tt_io_open(f.rig.io, f.path, TT_OPEN_WRITE | TT_OPEN_CREATE, FILE_TOKEN);
     tt_io_unlink(f.rig.io, f.other, FILE_TOKEN + 1);
@@ -168,10 +168,10 @@ BOTH(a_rule_is_for_a_kind_a_path_and_the_time_that_a_file_exists)
 {
     struct faulty f = faulty_of(kind, NULL);
     char spec[256];
-    (void)snprintf(spec, sizeof spec, "error=EIO,kind=write|sync,path=*.seg,times=forever,while=%s",
+    (void)snprintf(spec, sizeof spec, "error=EIO;kind=write|sync;path=*.seg;times=forever;while=%s",
                    f.other);
     add(f.plan, spec);
-    add(f.plan, "error=ENOSPC,kind=write,path=*.val,times=forever");
+    add(f.plan, "error=ENOSPC;kind=write;path=*.val;times=forever");
     int32_t file = open_file(&f);
     cr_assert_geq(file, 0);
     cr_assert_eq(write_file(&f, file, "abc"), 3);
@@ -193,12 +193,12 @@ BOTH(a_rule_is_for_a_kind_a_path_and_the_time_that_a_file_exists)
 Test(faults, a_rule_that_cannot_be_read_says_what_is_allowed)
 {
     static const char *const wrong[][2] = {
-        {"error=EPERM", "EIO, ENOSPC"},     {"error=EIO,n=0", "1 and more"},
-        {"error=EIO,n=x", "1 and more"},    {"n=1", "either error= or delay_ms="},
-        {"error=EIO,delay_ms=5", "either"}, {"delay_ms=0", "60000"},
-        {"delay_ms=60001", "60000"},        {"error=EIO,kind=seek", "preallocate"},
-        {"error=EIO,kind=", "preallocate"}, {"error=EIO,times=0", "forever"},
-        {"error=EIO,path=", "empty"},       {"error=EIO,size=3", "no such key"},
+        {"error=EPERM", "EIO, ENOSPC"},     {"error=EIO;n=0", "1 and more"},
+        {"error=EIO;n=x", "1 and more"},    {"n=1", "either error= or delay_ms="},
+        {"error=EIO;delay_ms=5", "either"}, {"delay_ms=0", "60000"},
+        {"delay_ms=60001", "60000"},        {"error=EIO;kind=seek", "preallocate"},
+        {"error=EIO;kind=", "preallocate"}, {"error=EIO;times=0", "forever"},
+        {"error=EIO;path=", "empty"},       {"error=EIO;size=3", "no such key"},
         {"EIO", "not key=value"},           {"", "either"},
     };
     struct tt_faults *plan;
@@ -210,7 +210,7 @@ Test(faults, a_rule_that_cannot_be_read_says_what_is_allowed)
         cr_assert_not_null(strstr(why, wrong[i][1]), "%s: %s", wrong[i][0], why);
     }
     cr_assert_eq(tt_faults_count(plan), 0);
-    for (unsigned i = 0; i < TT_FAULT_RULES_MAX; i++) add(plan, "error=EIO,n=18446744073709551615");
+    for (unsigned i = 0; i < TT_FAULT_RULES_MAX; i++) add(plan, "error=EIO;n=18446744073709551615");
     char why[256] = "";
     cr_assert_eq(tt_faults_add(plan, "error=EIO", why, sizeof why), TT_EINVAL);
     cr_assert_not_null(strstr(why, "16"));
@@ -247,11 +247,11 @@ Test(faults, files_of_the_start_fail_but_hide_interrupts_and_short_transfers)
     static const struct {
         const char *spec;
         enum tt_status expected;
-    } cases[] = {{"error=short,times=5", TT_OK},  {"error=EINTR,times=9", TT_OK},
-                 {"error=EINTR,n=2", TT_OK},      {"error=EIO,n=1", TT_EIO},
-                 {"error=ENOSPC,n=2", TT_ENOSPC}, {"error=EDQUOT,n=4", TT_ENOSPC},
-                 {"error=EIO,kind=read", TT_EIO}, {"error=EROFS,kind=truncate", TT_EACCES},
-                 {"error=EIO,kind=close", TT_OK}, {"delay_ms=1,times=forever", TT_OK}};
+    } cases[] = {{"error=short;times=5", TT_OK},  {"error=EINTR;times=9", TT_OK},
+                 {"error=EINTR;n=2", TT_OK},      {"error=EIO;n=1", TT_EIO},
+                 {"error=ENOSPC;n=2", TT_ENOSPC}, {"error=EDQUOT;n=4", TT_ENOSPC},
+                 {"error=EIO;kind=read", TT_EIO}, {"error=EROFS;kind=truncate", TT_EACCES},
+                 {"error=EIO;kind=close", TT_OK}, {"delay_ms=1;times=forever", TT_OK}};
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct tt_faults *plan;
         cr_assert_eq(tt_faults_create(&plan), TT_OK);
