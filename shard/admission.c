@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "proto/base/assert.h"
-#include "shard/client/sse.h"
+#include "shard/client/opening.h"
 #include "shard/shard_internal.h"
 
 /* What a client may hold, in client->admission. */
@@ -298,9 +298,9 @@ static void answered(struct tt_shard *shard, uint32_t home, const struct tt_mess
     }
     if (client->state != TT_CLIENT_OPENING) return; /* closing: destroyed soon, released then */
     if (!answer->admitted)
-        tt_sse_admitted(client, false);
+        tt_opening_admitted(client, false);
     else if (ask_next(client))
-        tt_sse_admitted(client, true);
+        tt_opening_admitted(client, true);
 }
 
 void tt_admission_message(struct tt_shard *shard, const struct tt_message *message)

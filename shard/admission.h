@@ -17,7 +17,7 @@ struct tt_admission;
 TT_MUST_USE enum tt_status tt_admission_create(struct tt_shard *shard);
 void tt_admission_destroy(struct tt_shard *shard);
 
-/* True: admitted at once (no caps). False: tt_sse_admitted() comes later, unless the client is
+/* True: admitted at once (no caps). False: tt_opening_admitted() comes later, unless the client is
  * gone. */
 bool tt_admission_ask(struct tt_client *client);
 /* Gives back what the client holds; harmless when it holds nothing. */

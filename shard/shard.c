@@ -4,6 +4,7 @@
 
 #include "proto/base/assert.h"
 #include "shard/admission.h"
+#include "shard/client/opening.h"
 #include "shard/client/sse.h"
 #include "shard/drain.h"
 #include "shard/fanout/fanout.h"
@@ -140,7 +141,7 @@ static void make_routes(struct tt_shard *shard)
     for (unsigned i = 0; i < 3; i++)
         r[n++] = (struct tt_route){.path = sse[i],
                                    .methods = TT_ROUTE_GET | TT_ROUTE_POST,
-                                   .handler = tt_sse_handle,
+                                   .handler = tt_opening_handle,
                                    .context = shard};
     for (unsigned i = 0; i < 2; i++)
         r[n++] = (struct tt_route){.path = publish[i],

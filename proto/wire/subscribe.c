@@ -10,6 +10,7 @@ enum kind {
     KIND_TYPES,
     KIND_CURSOR,
     KIND_FROM,
+    KIND_LAST,
     KIND_POLICY,
     KIND_FORMAT,
     KIND_EVENT,
@@ -84,7 +85,8 @@ static bool is_number(struct tt_bytes value)
 static bool is_later(const struct parameter *parameter, struct tt_bytes value)
 {
     switch (parameter->kind) {
-    case KIND_LATER: return true;
+    case KIND_LATER:
+    case KIND_LAST: return true;
     case KIND_FROM: return tt_bytes_is(value, "snapshot") || is_number(value);
     case KIND_POLICY: return tt_bytes_is(value, "conflate");
     case KIND_CHANNELS:
@@ -171,6 +173,23 @@ static bool is_label(struct tt_bytes text)
     return true;
 }
 
+/* A word, or a unix time in milliseconds. */
+static bool set_from(struct tt_subscribe *s, struct tt_bytes value)
+{
+    static const char *const words[] = {
+        [TT_FROM_LIVE] = "live", [TT_FROM_EARLIEST] = "earliest", [TT_FROM_SNAPSHOT] = "snapshot"};
+    for (unsigned i = 0; i < sizeof words / sizeof *words; i++) {
+        if (!tt_bytes_is(value, words[i])) continue;
+        s->from = (enum tt_subscribe_from)i;
+        return true;
+    }
+    uint64_t ms;
+    if (tt_bytes_to_u64(value, TT_SUBSCRIBE_FROM_MS_MAX, &ms) != TT_OK) return false;
+    s->from = TT_FROM_TIME;
+    s->from_ms = (int64_t)ms;
+    return true;
+}
+
 /* The index of the word that the value is, or -1. */
 static int choice(struct tt_bytes value, const char *first, const char *second)
 {
@@ -187,9 +206,10 @@ static enum tt_status set_value(struct parse *p, const struct parameter *paramet
     int index = 0;
     bool good = true;
     switch (parameter->kind) {
-    case KIND_FROM:
-        index = choice(value, "live", "earliest");
-        s->from = index == 1 ? TT_FROM_EARLIEST : TT_FROM_LIVE;
+    case KIND_FROM: good = set_from(s, value); break;
+    case KIND_LAST:
+        good = tt_bytes_to_u64(value, TT_SUBSCRIBE_LAST_MAX, &number) == TT_OK && number >= 1;
+        s->last = (uint32_t)number;
         break;
     case KIND_POLICY:
         index = choice(value, "replay", "disconnect");
@@ -271,10 +291,23 @@ static void begin(struct parse *p, const struct tt_subscribe_memory *memory,
     offer_cursor(p, 0, tt_bytes(memory->text + start, p->text.size - start));
 }
 
+static enum tt_status fail_last(struct parse *p)
+{
+    char text[16];
+    struct tt_writer w = tt_writer(text, sizeof text);
+    tt_write_u64(&w, p->subscribe->last);
+    return fail(p, "invalid_parameter", "last", tt_writer_bytes(&w),
+                TT_BYTES_LITERAL("says where to start, and so does from"), "one of both");
+}
+
 static enum tt_status finish(struct parse *p)
 {
     TT_ASSERT(!p->text.overflow); /* decoding never makes text longer */
     struct tt_subscribe *s = p->subscribe;
+    if (s->last != 0) {
+        if (s->from != TT_FROM_LIVE) return fail_last(p);
+        s->from = TT_FROM_LAST;
+    }
     if (!s->channels_given)
         s->patterns[s->patterns_count++] = (struct tt_pattern){TT_PATTERN_ALL, TT_BYTES_NONE};
     return TT_OK;

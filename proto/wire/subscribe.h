@@ -12,13 +12,21 @@
 #include "proto/wire/sse_frame.h"
 
 #define TT_SUBSCRIBE_TYPES_MAX       32u /* types= entries; over it: 400 */
+#define TT_SUBSCRIBE_LAST_MAX        1000u
+#define TT_SUBSCRIBE_FROM_MS_MAX     (UINT64_MAX >> 12) /* microseconds fit 64 bits */
 #define TT_SUBSCRIBE_LABEL_BYTES_MAX 64u
 #define TT_SUBSCRIBE_PAD_BYTES_MAX   8192u
 #define TT_SUBSCRIBE_HEARTBEAT_S_MIN 5u
 #define TT_SUBSCRIBE_HEARTBEAT_S_MAX 300u
 #define TT_SUBSCRIBE_MESSAGE_MAX     320u
 
-enum tt_subscribe_from { TT_FROM_LIVE = 0, TT_FROM_EARLIEST };
+enum tt_subscribe_from {
+    TT_FROM_LIVE = 0,
+    TT_FROM_EARLIEST,
+    TT_FROM_SNAPSHOT, /* the value of each channel, then live */
+    TT_FROM_LAST,     /* last=N: the newest N events of each channel, then live */
+    TT_FROM_TIME,     /* from_ms */
+};
 enum tt_subscribe_policy { TT_POLICY_REPLAY = 0, TT_POLICY_DISCONNECT };
 
 /* A subscription that was asked for. Slices point into the memory below. */
@@ -30,6 +38,8 @@ struct tt_subscribe {
     uint32_t types_count;   /* 0: every type */
     struct tt_bytes cursor; /* as sent, not checked (tt_cursor_parse); empty: none */
     enum tt_subscribe_from from;
+    int64_t from_ms; /* TT_FROM_TIME: unix time */
+    uint32_t last;   /* TT_FROM_LAST: 1 to TT_SUBSCRIBE_LAST_MAX; else 0 */
     enum tt_subscribe_policy policy;
     struct tt_sse_form form; /* format= and event= */
     uint32_t heartbeat_ms;   /* 0: the server's default */

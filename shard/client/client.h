@@ -36,7 +36,7 @@ struct tt_client {
     struct tt_subscription *subscription;
     struct tt_catchup *catchup;    /* while it catches up, else null */
     struct tt_client_extra *extra; /* null: no types, no label */
-    struct tt_opening *opening;    /* sse.c's, while OPENING */
+    struct tt_opening *opening;    /* opening.c's, while OPENING */
     struct tt_outbox outbox;
     struct tt_timer timer; /* heartbeat */
     uint64_t address_key;  /* admission.c: the counter of its address */

@@ -1,16 +1,10 @@
-/* The SSE transport: from a request to a live client, and the bytes that it gets.
- *
- * GET and POST /sse (synonyms /events, /events/stream). Source: broker/API.md, "Following";
- * WHATWG HTML section 9.2. Thread: owner shard. */
+/* The SSE transport: the bytes that a client gets, from its greeting on. How one is opened stands
+ * in opening.h. Source: broker/API.md, "Following"; WHATWG HTML section 9.2. Thread: owner shard.
+ */
 #ifndef TT_SHARD_CLIENT_SSE_H
 #define TT_SHARD_CLIENT_SSE_H
 
 #include "shard/client/client.h"
-
-/* Request handler; context: the struct tt_shard. */
-struct tt_exchange *tt_sse_handle(void *context, const struct tt_request *request);
-/* The answer of admission.c to a client that waited for it. */
-void tt_sse_admitted(struct tt_client *client, bool admitted);
 
 /* Control frames, one reference each; null: out of memory. */
 struct tt_frame *tt_sse_connected_frame(struct tt_client *client, struct tt_bytes cursor);
@@ -23,6 +17,16 @@ struct tt_frame *tt_sse_gap_frame(struct tt_client *client, const char *reason, 
 struct tt_frame *tt_sse_shutdown_frame(struct tt_shard *shard, uint32_t reconnect_ms);
 /* Sends a heartbeat if nothing was sent for the client's time, and arms the timer again. */
 void tt_sse_heartbeat(struct tt_client *client);
+
+/* The first frame: the pad, if one was asked for, and `retry:`. */
+struct tt_frame *tt_sse_greeting_frame(struct tt_client *client, uint32_t pad_bytes);
+/* A quarter more or less, so that clients that left together do not come back together. */
+uint32_t tt_sse_jittered_ms(struct tt_shard *shard, uint32_t ms);
+
+/* Of its struct tt_exchange_ops. */
+enum tt_pull tt_sse_pull(struct tt_exchange *x, size_t budget, struct tt_slice *slices,
+                         unsigned slices_max, unsigned *count);
+void tt_sse_taken(struct tt_exchange *x, size_t bytes);
 
 /* How many bytes of a frame its client is offered, from `offset` on, as at most two slices. */
 uint32_t tt_sse_frame_bytes(const struct tt_client *client, const struct tt_frame *frame);

@@ -5,15 +5,19 @@
 static uint64_t start_of(const struct tt_resume_view *view, uint32_t p, enum tt_subscribe_from from)
 {
     switch (from) {
-    case TT_FROM_LIVE: return view->next[p];
+    case TT_FROM_LIVE:
+    case TT_FROM_SNAPSHOT:
+    case TT_FROM_LAST:
+    case TT_FROM_TIME: return view->next[p];
     case TT_FROM_EARLIEST: return view->oldest[p];
     }
     TT_UNREACHABLE();
 }
 
 static void start_fresh(const struct tt_resume_view *view, enum tt_subscribe_from from,
-                        const struct tt_resume *resume, uint64_t *pos)
+                        struct tt_resume *resume, uint64_t *pos)
 {
+    resume->fresh = true;
     for (uint32_t p = 0; p < view->partitions; p++)
         if (resume->partition == TT_PARTITION_ALL || resume->partition == p)
             pos[p] = start_of(view, p, from);

@@ -31,10 +31,13 @@ enum tt_resume_resync {
 struct tt_resume {
     uint32_t partition;           /* narrow client: its partition; else TT_PARTITION_ALL */
     enum tt_resume_resync resync; /* told in order, before anything else */
+    bool fresh;                   /* `from` decided: no cursor, or one of another history */
     bool repeat_cursor;           /* `connected` repeats the cursor that was given, unchanged */
 };
 
-/* partition: the only one that the subscription can touch, or TT_PARTITION_ALL. pos: room for
+/* Where from is snapshot, last or a time, positions are those of `live`: the first two join there,
+ * the third is found by whoever called (since.h).
+ * partition: the only one that the subscription can touch, or TT_PARTITION_ALL. pos: room for
  * view->partitions; a narrow client gets only its own entry filled. */
 void tt_resume(const struct tt_resume_view *view, uint32_t partition, struct tt_bytes cursor,
                enum tt_subscribe_from from, struct tt_cursor_storage *storage,
