@@ -96,7 +96,7 @@ bool tt_index_filter_test(const struct tt_index_header *header, const uint8_t *f
  * section->position + number * TT_INDEX_PAGE_BYTES, for each of tt_index_section_pages(). */
 uint32_t tt_index_section_pages(const struct tt_index_section *section);
 #define TT_INDEX_HOLES_PAGE       170u /* most entries of one page */
-#define TT_INDEX_IDEMPOTENCY_PAGE 51u
+#define TT_INDEX_IDEMPOTENCY_PAGE 56u
 /* TT_OK: *count of them; TT_ECORRUPT. */
 TT_MUST_USE enum tt_status tt_index_read_holes(const struct tt_index_header *header,
                                                uint32_t number, struct tt_bytes page,
@@ -120,16 +120,15 @@ struct tt_index_search {
     uint64_t from_, below_;
     uint32_t n_; /* LAST: how many are still wanted */
     uint8_t state_;
-    enum tt_status end_;
-    uint32_t low_, high_, page_; /* of the directory, or blocks of the list */
-    uint32_t turns_;
-    uint64_t list_; /* position */
-    uint32_t list_bytes_, list_count_, blocks_, block_, counted_;
-    /* of the block that was given */
+    enum tt_status end_;  /* what the step says when nothing more is needed */
+    uint32_t low_, high_; /* pages of the directory, or blocks of the list: it lies between */
+    uint32_t page_, turns_;
+    uint64_t list_;
+    uint32_t list_bytes_, list_count_, blocks_, block_;
+    /* of the block that was given: what is to be taken */
     const uint8_t *at_, *end_of_block_;
     uint64_t offset_, place_;
     uint32_t skip_, left_;
-    struct tt_index_entry value_;
 };
 /* Only the directory: tt_index_search_count() afterwards. header: borrowed by the search. */
 void tt_index_search_count_of(struct tt_index_search *search, const struct tt_index_header *header,
