@@ -1,11 +1,11 @@
 # Tickertape's one Makefile. Nothing recurses; everything that is built lies under build/.
 #
-#   make                     build/release/tickertape and build/release/ttload
+#   make                     build/release/tickertape, ttload and ttlog
 #   make VARIANT=asan        the same in another variant: release, debug, asan, tsan
 #   make help                the rest
 #
 # A new .c file is found by itself: proto/, store/ and shard/ become one static library, broker/ the
-# broker, tools/ttload/ the load tool, tests/unit/*_test.c a Criterion program each,
+# broker, tools/ttload/ and tools/ttlog/ the tools, tests/unit/*_test.c a Criterion program each,
 # tests/tsan/*_test.c a plain program each, tests/support/ a library for all of these, bench/*.c a
 # program each.
 
@@ -63,6 +63,7 @@ objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
 LIB_SRC     := $(call sources,proto store shard)
 BROKER_SRC  := $(sort $(wildcard broker/*.c))
 TTLOAD_SRC  := $(call sources,tools/ttload)
+TTLOG_SRC   := $(call sources,tools/ttlog)
 SUPPORT_SRC := $(call sources,tests/support)
 UNIT_SRC    := $(sort $(wildcard tests/unit/*_test.c))
 TSAN_SRC    := $(sort $(wildcard tests/tsan/*_test.c))
@@ -70,13 +71,15 @@ BENCH_SRC   := $(sort $(wildcard bench/*.c))
 WEB_FILES   := $(sort $(shell find $(wildcard tools/web) /dev/null -type f ! -name 'README.md' 2>/dev/null))
 
 LIB         := $(B)/libtickertape.a
-# What unit tests may link of the two programs: everything but their main().
+# What unit tests may link of the programs: everything but their main().
 BROKER_LIB  := $(if $(filter-out broker/main.c,$(BROKER_SRC)),$(B)/libbroker.a)
 TTLOAD_LIB  := $(if $(filter-out tools/ttload/main.c,$(TTLOAD_SRC)),$(B)/libttload.a)
+TTLOG_LIB   := $(if $(filter-out tools/ttlog/main.c,$(TTLOG_SRC)),$(B)/libttlog.a)
 SUPPORT_LIB := $(if $(SUPPORT_SRC),$(B)/libsupport.a)
 
 PROGRAMS := $(if $(filter broker/main.c,$(BROKER_SRC)),$(B)/tickertape) \
-            $(if $(filter tools/ttload/main.c,$(TTLOAD_SRC)),$(B)/ttload)
+            $(if $(filter tools/ttload/main.c,$(TTLOAD_SRC)),$(B)/ttload) \
+            $(if $(filter tools/ttlog/main.c,$(TTLOG_SRC)),$(B)/ttlog)
 UNIT     := $(patsubst tests/unit/%_test.c,$(B)/unit/%_test,$(UNIT_SRC))
 TSAN     := $(patsubst tests/tsan/%_test.c,$(B)/tsan/%_test,$(TSAN_SRC))
 BENCHES  := $(patsubst bench/%.c,$(B)/bench_%,$(BENCH_SRC))
@@ -84,7 +87,7 @@ BENCHES  := $(patsubst bench/%.c,$(B)/bench_%,$(BENCH_SRC))
 # ---- programs -------------------------------------------------------------------------------------
 
 .PHONY: all lib unit-programs tsan-programs bench-programs FORCE
-all: $(LIB) $(BROKER_LIB) $(TTLOAD_LIB) $(PROGRAMS)
+all: $(LIB) $(BROKER_LIB) $(TTLOAD_LIB) $(TTLOG_LIB) $(PROGRAMS)
 lib: $(LIB)
 unit-programs: $(UNIT)
 tsan-programs: $(TSAN)
@@ -99,8 +102,8 @@ $(B)/flags: FORCE
 
 $(B)/sources: FORCE
 	@mkdir -p $(@D)
-	@echo '$(LIB_SRC) $(BROKER_SRC) $(TTLOAD_SRC) $(SUPPORT_SRC)' | cmp -s - $@ || \
-	    echo '$(LIB_SRC) $(BROKER_SRC) $(TTLOAD_SRC) $(SUPPORT_SRC)' >$@
+	@echo '$(LIB_SRC) $(BROKER_SRC) $(TTLOAD_SRC) $(TTLOG_SRC) $(SUPPORT_SRC)' | cmp -s - $@ || \
+	    echo '$(LIB_SRC) $(BROKER_SRC) $(TTLOAD_SRC) $(TTLOG_SRC) $(SUPPORT_SRC)' >$@
 
 $(B)/obj/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
@@ -125,6 +128,8 @@ $(B)/libbroker.a: $(call objects,$(filter-out broker/main.c,$(BROKER_SRC))) $(B)
 	$(archive)
 $(B)/libttload.a: $(call objects,$(filter-out tools/ttload/main.c,$(TTLOAD_SRC))) $(B)/sources
 	$(archive)
+$(B)/libttlog.a: $(call objects,$(filter-out tools/ttlog/main.c,$(TTLOG_SRC))) $(B)/sources
+	$(archive)
 $(B)/libsupport.a: $(call objects,$(SUPPORT_SRC)) $(B)/sources
 	$(archive)
 
@@ -136,7 +141,10 @@ $(B)/tickertape: $(B)/obj/broker/main.o $(BROKER_LIB) $(LIB)
 $(B)/ttload: $(B)/obj/tools/ttload/main.o $(TTLOAD_LIB) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(link) $(LIBS)
-$(B)/unit/%_test: $(B)/obj/tests/unit/%_test.o $(SUPPORT_LIB) $(BROKER_LIB) $(TTLOAD_LIB) $(LIB)
+$(B)/ttlog: $(B)/obj/tools/ttlog/main.o $(TTLOG_LIB) $(BROKER_LIB) $(LIB)
+	$(call say,LINK,$@)
+	$(Q)$(link) $(LIBS)
+$(B)/unit/%_test: $(B)/obj/tests/unit/%_test.o $(SUPPORT_LIB) $(TTLOG_LIB) $(BROKER_LIB) $(TTLOAD_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(link) $(LIBS_UNIT)
@@ -252,7 +260,7 @@ clean:
 	rm -rf build
 
 help:
-	@echo 'make                build/release/tickertape and build/release/ttload'
+	@echo 'make                build/release/tickertape, ttload and ttlog'
 	@echo 'make run            installs what is missing, builds, and shows a simulated market on'
 	@echo '                    http://$(LISTEN)/demo/; LISTEN=HOST:PORT and OPS_LISTEN= choose others,'
 	@echo '                    ARGS= gives the broker more options'

@@ -1,0 +1,87 @@
+/* Would the broker open this log? The recovery itself answers, with writes that do nothing. */
+#include <stdio.h>
+
+#include "tools/ttlog/check.h"
+
+static const struct tt_files *real; /* whose functions read */
+
+static enum tt_status dry_open(void *context, const char *path, enum tt_files_open how,
+                               int32_t *file)
+{
+    if (how == TT_FILES_CREATE) path = "/dev/null";
+    return real->open(context, path, TT_FILES_READ, file);
+}
+
+static enum tt_status dry_make_directory(void *context, const char *path)
+{
+    (void)context;
+    (void)path;
+    return TT_EEXIST;
+}
+
+static enum tt_status dry_write(void *context, int32_t file, uint64_t offset, const void *data,
+                                size_t size)
+{
+    (void)context;
+    (void)file;
+    (void)offset;
+    (void)data;
+    (void)size;
+    return TT_OK;
+}
+
+static enum tt_status dry_truncate(void *context, int32_t file, uint64_t size)
+{
+    (void)context;
+    (void)file;
+    (void)size;
+    return TT_OK;
+}
+
+static enum tt_status dry_sync(void *context, int32_t file)
+{
+    (void)context;
+    (void)file;
+    return TT_OK;
+}
+
+static enum tt_status dry_path(void *context, const char *path)
+{
+    (void)context;
+    (void)path;
+    return TT_OK;
+}
+
+static enum tt_status dry_rename(void *context, const char *from, const char *to)
+{
+    (void)context;
+    (void)from;
+    (void)to;
+    return TT_OK;
+}
+
+enum tt_status tt_check_recovery(const struct tt_view *view, char error[TT_RECOVERY_ERROR_BYTES])
+{
+    struct tt_files files = *view->io;
+    real = view->io;
+    files.open = dry_open;
+    files.make_directory = dry_make_directory;
+    files.write = dry_write;
+    files.truncate = dry_truncate;
+    files.sync = dry_sync;
+    files.sync_directory = dry_path;
+    files.rename = dry_rename;
+    files.unlink = dry_path;
+    const struct tt_recovery_options options = {.files = &files,
+                                                .directory = view->directory,
+                                                .partitions = view->meta.partitions,
+                                                .segment_bytes = 1u << 20,
+                                                .ceilings = true};
+    struct tt_recovered *recovered = NULL;
+    enum tt_status status = tt_recovery_open(&recovered, &options, error);
+    if (status == TT_OK)
+        tt_recovery_destroy(&recovered);
+    else if (error[0] == '\0')
+        snprintf(error, TT_RECOVERY_ERROR_BYTES, "%s", tt_status_text(status));
+    return status;
+}
