@@ -128,10 +128,12 @@ enum tt_status tt_outbox_drop_events(struct tt_outbox *o, struct tt_outbox_pool 
     enum tt_status status = TT_OK;
     uint32_t sent = o->sent;
     uint32_t count = o->count;
+    bool dropped = false;
     for (uint32_t i = 0; i < count; i++) {
         struct tt_frame *f = tt_outbox_pop(o, pool);
         bool keep = (i == 0 && sent != 0) || f->kind == TT_FRAME_CONTROL ||
-                    f->kind == TT_FRAME_RESYNC || f->kind == TT_FRAME_GAP;
+                    ((f->kind == TT_FRAME_RESYNC || f->kind == TT_FRAME_GAP) && !dropped);
+        if (!keep && f->kind == TT_FRAME_EVENT) dropped = true;
         if (keep) {
             if (tt_outbox_push(o, pool, f) == TT_OK) continue;
             status = TT_ENOMEM;

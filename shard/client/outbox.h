@@ -65,8 +65,10 @@ struct tt_outbox_walk {
 };
 struct tt_frame *tt_outbox_walk(const struct tt_outbox *o, struct tt_outbox_walk *walk);
 
-/* Drops events and heartbeats of which no byte was taken; control frames stay in order. TT_OK, or
- * TT_ENOMEM: a control frame was lost, the client cannot go on. */
+/* Drops events and heartbeats of which no byte was taken; control frames stay in order. So do
+ * RESYNC and GAP, but not behind an event that is dropped: they would move the client's position
+ * past it, and whoever reads the log again meets their cause again. TT_OK, or TT_ENOMEM: a control
+ * frame was lost, the client cannot go on. */
 TT_MUST_USE enum tt_status tt_outbox_drop_events(struct tt_outbox *o, struct tt_outbox_pool *pool);
 void tt_outbox_clear(struct tt_outbox *o, struct tt_outbox_pool *pool);
 

@@ -22,9 +22,10 @@ enum tt_frame_kind {
     TT_FRAME_HEARTBEAT, /* dropped likewise: it may carry an id that leans on what stands before it
                          */
     TT_FRAME_CONTROL,   /* never dropped */
-    TT_FRAME_RESYNC, /* never dropped; when taken, moves `partition` of its client to `offset`; its
-                      * id is written when it is pulled */
-    TT_FRAME_GAP,    /* the same without an id */
+    TT_FRAME_RESYNC,    /* dropped only with an event that stands before it; when taken, moves
+                         * `partition` of its client to `offset`; its id is written when it is pulled
+                         */
+    TT_FRAME_GAP,       /* the same without an id */
 };
 
 struct tt_frame_memory;

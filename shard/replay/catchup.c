@@ -103,7 +103,8 @@ void tt_catchup_overflow(struct tt_client *client)
         part->waiting = 0;
         classify(client, part, partition_at(client, i));
     }
-    /* Positions that were told and not taken yet stay in the outbox and move on from there. */
+    /* Positions that were told and not taken yet, before any event, stay in the outbox and move on
+     * from there; those behind an event went with it, and are met again. */
     struct tt_outbox_walk walk = {0};
     const struct tt_frame *f;
     bool first = true;
