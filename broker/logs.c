@@ -5,6 +5,7 @@
 
 #include "broker/startup_files.h"
 #include "shard/diag.h"
+#include "store/idempotency.h"
 #include "store/log.h"
 #include "store/recovery.h"
 #include "store/tail.h"
@@ -32,7 +33,9 @@ static struct tt_tail_options tail_options(const struct tt_config *config)
 uint64_t tt_logs_memory_bound_bytes(const struct tt_config *config)
 {
     const struct tt_tail_options options = tail_options(config);
-    return config->log_partitions * tt_tail_memory_bytes(&options);
+    return config->log_partitions *
+           (tt_tail_memory_bytes(&options) +
+            tt_idempotency_memory_bytes((uint32_t)config->idempotency_keys_max));
 }
 
 static enum tt_status recover(struct tt_logs *l, const struct tt_config *config,
@@ -48,6 +51,8 @@ static enum tt_status recover(struct tt_logs *l, const struct tt_config *config,
         .ceilings = config->log_sync != TT_LOG_SYNC_ALWAYS,
         .random = {tt_io_random(io), tt_io_random(io), tt_io_random(io)},
         .wall_us = tt_io_wall_us(io),
+        .keys_window_us = (int64_t)config->idempotency_window_ms * 1000,
+        .keys_max = (uint32_t)config->idempotency_keys_max,
     };
     char why[TT_RECOVERY_ERROR_BYTES] = "";
     enum tt_status status = tt_recovery_open(&l->recovered, &options, why);
@@ -94,6 +99,9 @@ static enum tt_status open_partition(struct tt_logs *l, const struct tt_config *
     tail.readers = l->readers;
     tail.owner = p->owner;
     enum tt_status status = tt_tail_create(&p->tail, &tail);
+    if (status == TT_OK)
+        status = tt_idempotency_create(&p->idempotency, (uint32_t)config->idempotency_keys_max,
+                                       (int64_t)config->idempotency_window_ms * 1000);
     if (status != TT_OK) return status;
     const struct tt_log_options options = {
         .recovered = l->recovered,
@@ -106,6 +114,50 @@ static enum tt_status open_partition(struct tt_logs *l, const struct tt_config *
                       .ms = config->log_retention_ms},
     };
     return tt_log_create(&p->log, &options);
+}
+
+/* A key that recovery came across, and where. */
+struct key_found {
+    const struct tt_recovered_key *key;
+    uint32_t partition;
+};
+
+static int by_age(const void *a, const void *b)
+{
+    const struct key_found *left = a, *right = b;
+    if (left->key->taken_us != right->key->taken_us)
+        return left->key->taken_us < right->key->taken_us ? -1 : 1;
+    if (left->partition != right->partition) return left->partition < right->partition ? -1 : 1;
+    return left->key < right->key ? -1 : left->key > right->key;
+}
+
+/* Fills the tables by which retries are recognised: each partition's with its own events, and each
+ * key is claimed at its home again. Oldest first, so that the oldest are the first to be forgotten.
+ */
+static enum tt_status know_keys(struct tt_logs *l)
+{
+    int64_t now_us = l->recovered->wall_us;
+    size_t count = 0;
+    for (uint32_t i = 0; i < l->count; i++) count += l->recovered->partitions[i].keys_count;
+    if (count == 0) return TT_OK;
+    struct key_found *found = malloc(count * sizeof *found);
+    if (found == NULL) return TT_ENOMEM;
+    count = 0;
+    for (uint32_t i = 0; i < l->count; i++)
+        for (uint32_t k = 0; k < l->recovered->partitions[i].keys_count; k++)
+            found[count++] = (struct key_found){&l->recovered->partitions[i].keys[k], i};
+    qsort(found, count, sizeof *found, by_age);
+    for (size_t i = 0; i < count; i++) {
+        const struct tt_recovered_key *k = found[i].key;
+        uint32_t home = tt_idempotency_home(k->block.key_hash, l->count);
+        if (home != found[i].partition)
+            tt_idempotency_claim(l->partitions[home].idempotency, &k->block, k->taken_us, now_us);
+        /* More runs than a key can have: a retry will be refused. */
+        (void)tt_idempotency_add(l->partitions[found[i].partition].idempotency, &k->block,
+                                 k->first_offset, k->count, 0, k->taken_us, now_us);
+    }
+    free(found);
+    return TT_OK;
 }
 
 enum tt_status tt_logs_open(struct tt_logs **logs, const struct tt_config *config,
@@ -124,6 +176,7 @@ enum tt_status tt_logs_open(struct tt_logs **logs, const struct tt_config *confi
     }
     for (uint32_t i = 0; status == TT_OK && i < l->count; i++)
         status = open_partition(l, config, i, world->shards_count);
+    if (status == TT_OK) status = know_keys(l);
     if (status != TT_OK) {
         if (error[0] == '\0')
             snprintf(error, TT_CONFIG_ERROR_MAX, "--tail-bytes=%llu, --log-partitions=%llu: %s",
@@ -147,6 +200,7 @@ void tt_logs_close(struct tt_logs **logs)
     if (l == NULL) return;
     for (uint32_t i = 0; l->partitions != NULL && i < l->count; i++) {
         if (l->partitions[i].log != NULL) tt_log_destroy(&l->partitions[i].log);
+        tt_idempotency_destroy(&l->partitions[i].idempotency);
         if (l->partitions[i].tail != NULL) tt_tail_destroy(&l->partitions[i].tail);
     }
     free(l->partitions);

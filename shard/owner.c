@@ -4,10 +4,13 @@
 
 #include "proto/base/assert.h"
 #include "shard/replay/lookup.h"
+#include "shard/retries.h"
 #include "shard/shard_internal.h"
+#include "store/idempotency.h"
 #include "store/log.h"
 
-#define NO_ROOM_RETRY_S 1u
+#define NO_ROOM_RETRY_S       1u
+#define KEYS_FORGOTTEN_A_TURN 16u
 
 /* A partition that this shard writes. */
 struct owned {
@@ -94,13 +97,14 @@ static void answer(struct tt_shard *shard, struct tt_publish_request *request,
     tt_peers_post(shard->world->peers, shard->index, request->origin, &m);
 }
 
-static void count_events(struct tt_shard *shard, const struct tt_publish_request *request)
+static void count_events(struct tt_shard *shard, const struct tt_publish_request *request,
+                         uint32_t first)
 {
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < request->events_count; i++)
+    for (uint32_t i = first; i < request->events_count; i++)
         bytes += request->events[i].payload.size + request->events[i].channel.size +
                  request->events[i].type.size + request->events[i].headers.size;
-    tt_metric_add(&shard->metrics.events_http, request->events_count);
+    tt_metric_add(&shard->metrics.events_http, request->events_count - first);
     tt_metric_add(&shard->metrics.event_bytes, bytes);
 }
 
@@ -112,32 +116,54 @@ static enum tt_status stand_still_reason(const struct tt_log *log)
     return f.state == TT_LOG_NO_SPACE ? f.reason : TT_ENOSPC;
 }
 
-/* Appends, or says why not: TT_FULL and TT_ENOSPC may pass. */
+/* Appends what is not there yet, or says why not: TT_FULL and TT_ENOSPC may pass. A request of
+ * which all is there waits with the first until that is accepted. */
 static enum tt_status try_append(struct tt_shard *shard, struct owned *w,
                                  struct tt_publish_request *request)
 {
-    struct tt_log *log = w->partition->log;
-    struct tt_log_now now = now_of(shard);
-    enum tt_status status = tt_log_append(log, &now, request->events, request->events_count, NULL,
-                                          &request->first_offset, &request->end_place);
-    if (status == TT_OK) {
-        count_events(shard, request);
-        tt_list_append(&w->pending, &request->node);
+    struct tt_idempotency *keys = w->partition->idempotency;
+    uint32_t known = 0;
+    request->runs_count = 0;
+    if (request->blocks != NULL) {
+        enum tt_status status = tt_retry_find(keys, request, shard->wall_us, &known);
+        if (status != TT_OK) return status;
     }
-    return status == TT_ENOSPC ? stand_still_reason(log) : status;
+    if (known != request->events_count) {
+        struct tt_log_now now = now_of(shard);
+        struct tt_publish_run run = {.count = request->events_count - known};
+        enum tt_status status =
+            tt_log_append(w->partition->log, &now, request->events + known, run.count,
+                          request->blocks == NULL ? NULL : request->blocks + known,
+                          &run.first_offset, &request->end_place);
+        if (status == TT_ENOSPC) return stand_still_reason(w->partition->log);
+        if (status != TT_OK) return status;
+        request->runs[request->runs_count++] = run;
+        if (request->blocks != NULL) tt_retry_note(keys, request, known, shard->wall_us);
+        count_events(shard, request, known);
+    }
+    request->repeated = known;
+    tt_list_append(&w->pending, &request->node);
+    return TT_OK;
 }
 
 static void accept(struct tt_shard *shard, struct tt_publish_request *request)
 {
     struct owned *w = owned_of(shard, request->partition);
+    struct tt_idempotency *keys = w->partition->idempotency;
     TT_ASSERT(w->partition->index == request->partition);
     if (shard->owner->stopping) {
         answer(shard, request, TT_ECLOSED);
         return;
     }
+    if (request->events_count == 0) {
+        answer(shard, request, tt_retry_claim(keys, request, shard->wall_us));
+        return;
+    }
     request->deadline_ns = shard->now_ns + shard->options.publish_wait_ms * UINT64_C(1000000);
     enum tt_status status = TT_FULL;
-    if (tt_list_empty(&w->waiting)) status = try_append(shard, w, request);
+    /* What needs no room does not wait for it. */
+    if (tt_list_empty(&w->waiting) || tt_retry_is_known(keys, request, shard->wall_us))
+        status = try_append(shard, w, request);
     if (status == TT_FULL)
         tt_list_append(&w->waiting, &request->node);
     else if (status != TT_OK)
@@ -146,7 +172,7 @@ static void accept(struct tt_shard *shard, struct tt_publish_request *request)
 
 enum tt_status tt_shard_publish(struct tt_shard *shard, struct tt_publish_request *request)
 {
-    TT_ASSERT(request->events_count > 0);
+    TT_ASSERT(request->events_count > 0 || request->blocks != NULL);
     TT_ASSERT(request->partition < shard->world->partitions_count);
     struct tt_owner *o = shard->owner;
     uint32_t owner = shard->world->partitions[request->partition].owner;
@@ -392,6 +418,7 @@ static void work_on(struct tt_shard *shard, struct owned *w, uint32_t index)
     while (tt_log_next_operation(log, &now, &op) == TT_OK) start_operation(shard, w, index, &op);
     answer_accepted(shard, w);
     tell_segments(shard, w);
+    tt_idempotency_expire(w->partition->idempotency, shard->wall_us, KEYS_FORGOTTEN_A_TURN);
     if (tt_list_empty(&w->waiting)) return;
     bool room = tt_log_wait(log);
     retry_waiting(shard, w);
@@ -405,6 +432,7 @@ static void update_log_figures(struct tt_shard *shard)
 {
     struct tt_owner *o = shard->owner;
     uint64_t bytes = 0, segments = 0, read_only = 0, no_space = 0, writes = 0, written = 0;
+    uint64_t keys = 0, evicted = 0;
     for (uint32_t i = 0; i < o->owned_count; i++) {
         struct tt_log_figures f;
         tt_log_figures(o->owned[i].partition->log, &f);
@@ -415,6 +443,8 @@ static void update_log_figures(struct tt_shard *shard)
         no_space += trouble_of(&f) == TT_PARTITION_NO_SPACE;
         writes += f.writes;
         written += f.written_bytes;
+        keys += tt_idempotency_keys(o->owned[i].partition->idempotency);
+        evicted += tt_idempotency_evicted(o->owned[i].partition->idempotency);
     }
     struct tt_shard_metrics *m = &shard->metrics;
     tt_metric_set(&m->log_bytes, bytes);
@@ -423,6 +453,8 @@ static void update_log_figures(struct tt_shard *shard)
     tt_metric_set(&m->log_no_space, no_space);
     tt_metric_set(&m->log_writes, writes);
     tt_metric_set(&m->log_written_bytes, written);
+    tt_metric_set(&m->idempotency_keys, keys);
+    tt_metric_set(&m->idempotency_evicted, evicted);
 }
 
 /* Calls done() of own requests that were answered. It may publish again: what that answers at once

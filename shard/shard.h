@@ -17,7 +17,9 @@
 #include "shard/peers.h"
 
 struct tt_shard;
+struct tt_idempotency;
 struct tt_log;
+struct tt_record_idempotency;
 struct tt_tail;
 struct tt_tail_readers;
 struct tt_diag;
@@ -34,11 +36,12 @@ enum tt_partition_trouble {
  * trouble. */
 struct tt_partition {
     uint32_t index;
-    uint32_t owner;        /* shard that writes it */
-    struct tt_log *log;    /* used by the owner only */
-    struct tt_tail *tail;  /* read by every shard */
-    const char *directory; /* of its segments */
-    tt_metric trouble;     /* enum tt_partition_trouble; written by the owner */
+    uint32_t owner;                     /* shard that writes it */
+    struct tt_log *log;                 /* used by the owner only */
+    struct tt_idempotency *idempotency; /* keys of its batches; used by the owner only */
+    struct tt_tail *tail;               /* read by every shard */
+    const char *directory;              /* of its segments */
+    tt_metric trouble;                  /* enum tt_partition_trouble; written by the owner */
 };
 
 /* Everything all shards share; built before the threads start, immutable until they have ended. */
@@ -102,21 +105,41 @@ uint64_t tt_shard_now_ns(const struct tt_shard *shard); /* of this turn */
 int64_t tt_shard_wall_us(const struct tt_shard *shard); /* of this turn */
 bool tt_shard_draining(const struct tt_shard *shard);
 
+/* Events that lie one behind the other in their partition. */
+struct tt_publish_run {
+    uint64_t first_offset;
+    uint32_t count;
+};
+#define TT_PUBLISH_RUNS_MAX                                                                        \
+    4u /* crashes that may cut one batch, one less (store/idempotency.h)                           \
+        */
+
 /* A batch of events for one partition, on its way to the partition's owner and back. The origin
  * owns the object and all memory that its events point to, and leaves both alone until done() was
- * called. */
+ * called.
+ *
+ * With an idempotency key each event has a block. What of the batch is in the partition already is
+ * not appended again: a retry gets the places of the first, and is answered when that is accepted.
+ * With a block and no events it is a claim: it asks the key's home partition whether the key
+ * belongs to this body, and makes it so if it is new; answered at once. */
 struct tt_publish_request {
     struct tt_node node; /* the owner's */
     uint32_t partition;
     uint32_t origin; /* filled by tt_shard_publish */
     const struct tt_event *events;
+    const struct tt_record_idempotency *blocks; /* by rising index in the batch; null: no key */
     uint32_t events_count;
     uint32_t retry_after_s;
-    uint64_t first_offset; /* with TT_OK: of events[0]; the others follow without a gap */
-    uint64_t end_place;    /* the owner's */
+    struct tt_publish_run
+        runs[TT_PUBLISH_RUNS_MAX]; /* with TT_OK: where the events are, in order */
+    uint32_t runs_count;
+    uint32_t repeated;  /* with TT_OK: so many of the events were there before, from the first on */
+    uint64_t end_place; /* the owner's */
     uint64_t deadline_ns;  /* the owner's */
     enum tt_status status; /* TT_OK; TT_FULL: no room within publish_wait_ms; TT_ENOSPC; TT_EACCES:
-                            * read-only; TT_ETOOBIG: can never fit; TT_ECLOSED: shutting down */
+                            * read-only; TT_ETOOBIG: can never fit; TT_ECLOSED: shutting down;
+                            * TT_EEXIST: the key has another body; TT_ECORRUPT: the key's batch was
+                            * cut by more crashes than can be told */
     /* Called on the origin's thread, never inside tt_shard_publish. */
     void (*done)(struct tt_publish_request *request);
 };

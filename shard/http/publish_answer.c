@@ -11,6 +11,7 @@ static void count_error(struct tt_shard *shard, unsigned status)
     if (status == 400) tt_metric_add(&metrics->publish_errors_400, 1);
     if (status == 413) tt_metric_add(&metrics->publish_errors_413, 1);
     if (status == 415) tt_metric_add(&metrics->publish_errors_415, 1);
+    if (status == 422) tt_metric_add(&metrics->publish_errors_422, 1);
     if (status == 503) tt_metric_add(&metrics->publish_errors_503, 1);
 }
 
@@ -71,6 +72,19 @@ void tt_publish_text_id(struct tt_publish_text *text, const struct tt_position *
     tt_write_char(&text->w, '"');
     tt_position_write(&text->w, position);
     tt_write_char(&text->w, '"');
+}
+
+void tt_publish_text_count(struct tt_publish_text *text, uint64_t taken,
+                           const struct tt_position *first, const struct tt_position *last)
+{
+    if (tt_publish_text_reserve(text, 64)) {
+        tt_write_text(&text->w, "\"count\":");
+        tt_write_u64(&text->w, taken);
+        tt_write_text(&text->w, ",\"first\":");
+    }
+    tt_publish_text_id(text, taken == 0 ? NULL : first);
+    if (tt_publish_text_reserve(text, 16)) tt_write_text(&text->w, ",\"last\":");
+    tt_publish_text_id(text, taken == 0 ? NULL : last);
 }
 
 void tt_publish_text_answer(struct tt_publish_text *text, struct tt_exchange *x,

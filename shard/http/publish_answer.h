@@ -10,6 +10,19 @@
 /* An exchange that reads NDJSON, or null: memory is short. */
 struct tt_exchange *tt_publish_stream_create(struct tt_shard *shard, bool ids_wanted);
 
+/* What an envelope on a line needs beside its event: names of members, escapes, unknown members. */
+#define TT_PUBLISH_LINE_BYTES_BESIDE 16384u
+
+/* An exchange that keeps the body whole, or null: memory is short. */
+struct tt_publish_whole_options {
+    size_t expected;     /* bytes, by Content-Length; 0: chunked */
+    bool lines;          /* NDJSON, else one envelope or an array */
+    bool ids_wanted;     /* with lines: all ids in the answer */
+    struct tt_bytes key; /* Idempotency-Key, valid; empty: none. Copied */
+};
+struct tt_exchange *tt_publish_whole_create(struct tt_shard *shard,
+                                            const struct tt_publish_whole_options *options);
+
 /* Refuses the request with an error, and counts it. */
 void tt_publish_fail(struct tt_exchange *x, struct tt_shard *shard, unsigned status,
                      const char *code, unsigned retry_after_s, const char *message);
@@ -29,6 +42,9 @@ void tt_publish_text_free(struct tt_publish_text *text);
 void tt_publish_text_error(struct tt_publish_text *text, const char *code, const char *message);
 /* An id in quotes, or null. */
 void tt_publish_text_id(struct tt_publish_text *text, const struct tt_position *position);
+/* "count":...,"first":...,"last":... of what was taken of lines. */
+void tt_publish_text_count(struct tt_publish_text *text, uint64_t taken,
+                           const struct tt_position *first, const struct tt_position *last);
 /* Answers with the text, or with 503 if it failed; frees it. An error (status 400 and above) is
  * logged with code and message, and counted. */
 void tt_publish_text_answer(struct tt_publish_text *text, struct tt_exchange *x,

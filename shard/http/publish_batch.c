@@ -4,6 +4,7 @@
 
 #include "proto/base/assert.h"
 #include "proto/base/limits.h"
+#include "store/idempotency.h"
 
 #define EVENTS_MIN 16u
 
@@ -95,9 +96,26 @@ static enum tt_status make_parts(struct tt_publish_batch *b)
     return TT_ENOMEM;
 }
 
+/* A block for each event. */
+static enum tt_status make_blocks(struct tt_publish_batch *b)
+{
+    if (b->count <= b->blocks_capacity_) return TT_OK;
+    size_t more = (b->count - b->blocks_capacity_) * sizeof *b->blocks_;
+    if (!tt_publish_memory_get(b->shard, more)) return TT_ENOMEM;
+    struct tt_record_idempotency *blocks = realloc(b->blocks_, b->count * sizeof *blocks);
+    if (blocks == NULL) {
+        tt_publish_memory_put(b->shard, more);
+        return TT_ENOMEM;
+    }
+    b->blocks_ = blocks;
+    b->blocks_capacity_ = b->count;
+    return TT_OK;
+}
+
 /* ---- collecting ---- */
 
 static void request_done(struct tt_publish_request *request);
+static void claim_done(struct tt_publish_request *request);
 static void room_again(struct tt_publish_waiter *waiter);
 
 void tt_publish_batch_init(struct tt_publish_batch *b, struct tt_shard *shard,
@@ -111,6 +129,8 @@ void tt_publish_batch_deinit(struct tt_publish_batch *b)
     TT_ASSERT(!tt_publish_batch_busy(b));
     if (b->parts_capacity_ != 0) tt_publish_memory_put(b->shard, parts_bytes(b));
     tt_publish_memory_put(b->shard, b->capacity_ * event_bytes(b));
+    tt_publish_memory_put(b->shard, b->blocks_capacity_ * sizeof *b->blocks_);
+    free(b->blocks_);
     free(b->events);
     free(b->lines);
     free(b->sorted_);
@@ -134,6 +154,7 @@ void tt_publish_batch_reset(struct tt_publish_batch *b)
 {
     TT_ASSERT(!tt_publish_batch_busy(b));
     b->count = b->parts_count_ = b->submitted_ = 0;
+    b->claim_.request.status = TT_OK;
 }
 
 /* ---- sorting: stable, in two passes ---- */
@@ -173,38 +194,84 @@ static void sort_by_partition(struct tt_publish_batch *b)
     }
 }
 
+/* Deals the blocks out as the events were: each has its event's index in the batch. */
+static void sort_blocks(struct tt_publish_batch *b, const struct tt_record_idempotency *key)
+{
+    struct tt_record_idempotency *to = b->blocks_;
+    for (uint32_t p = 0; p < b->parts_count_; p++) {
+        struct tt_publish_part *part = &b->parts_[p];
+        part->request.blocks = to;
+        part->next = 0;
+        to += part->request.events_count;
+    }
+    for (uint32_t i = 0; i < b->count; i++) {
+        struct tt_publish_part *part = &b->parts_[partitions(b) == 1 ? 0 : b->part_of_[i]];
+        struct tt_record_idempotency *block =
+            &b->blocks_[(size_t)(part->request.blocks - b->blocks_) + part->next++];
+        *block = *key;
+        block->index = i;
+        block->count = b->count;
+    }
+}
+
+/* A batch that lies in the key's home alone claims the key by being appended there. */
+static void prepare_claim(struct tt_publish_batch *b, const struct tt_record_idempotency *key)
+{
+    uint32_t home = tt_idempotency_home(key->key_hash, partitions(b));
+    b->claim_block_ = *key;
+    b->claim_ = (struct tt_publish_part){
+        .request = {.partition = home, .blocks = &b->claim_block_, .done = claim_done},
+        .batch = b,
+    };
+    b->claim_due_ = b->parts_count_ != 1 || b->parts_[0].request.partition != home;
+}
+
 /* ---- sending and being answered ---- */
 
 static bool answered(const struct tt_publish_batch *b)
 {
-    return b->open_ == 0 && b->submitted_ == b->parts_count_;
+    return b->open_ == 0 && b->submitted_ == b->parts_count_ && !b->claim_due_;
 }
 
-/* Sends parts until all are sent or there is no room for more requests. */
-static void send_parts(struct tt_publish_batch *b)
+/* No further part is sent. */
+static void give_up(struct tt_publish_batch *b, enum tt_status status)
 {
-    while (b->submitted_ < b->parts_count_) {
-        struct tt_publish_request *request = &b->parts_[b->submitted_].request;
-        enum tt_status status = tt_shard_publish(b->shard, request);
-        if (status == TT_FULL) {
-            b->waiting_ = true;
-            tt_shard_publish_wait(b->shard, &b->waiter_);
-            return;
-        }
-        if (status == TT_OK) {
-            b->open_++;
-        } else {
-            request->status = status;
-        }
-        b->submitted_++;
+    for (; b->submitted_ < b->parts_count_; b->submitted_++)
+        b->parts_[b->submitted_].request.status = status;
+}
+
+/* Sends one request. False: there is no room for more of them. */
+static bool send_one(struct tt_publish_batch *b, struct tt_publish_request *request)
+{
+    enum tt_status status = tt_shard_publish(b->shard, request);
+    if (status == TT_FULL) {
+        b->waiting_ = true;
+        tt_shard_publish_wait(b->shard, &b->waiter_);
+        return false;
     }
+    TT_ASSERT(status == TT_OK);
+    b->open_++;
+    return true;
+}
+
+/* Sends the claim, and behind its answer the parts, until there is no room for more requests. */
+static void send(struct tt_publish_batch *b)
+{
+    if (b->claim_due_) {
+        if (!send_one(b, &b->claim_.request)) return;
+        b->claim_due_ = false;
+        b->claiming_ = true;
+    }
+    if (b->claiming_) return;
+    for (; b->submitted_ < b->parts_count_; b->submitted_++)
+        if (!send_one(b, &b->parts_[b->submitted_].request)) return;
 }
 
 static void room_again(struct tt_publish_waiter *waiter)
 {
     struct tt_publish_batch *b = TT_CONTAINER_OF(waiter, struct tt_publish_batch, waiter_);
     b->waiting_ = false;
-    send_parts(b);
+    send(b);
     if (answered(b)) b->done(b);
 }
 
@@ -217,19 +284,39 @@ static void request_done(struct tt_publish_request *request)
     if (answered(b)) b->done(b);
 }
 
-enum tt_status tt_publish_batch_submit(struct tt_publish_batch *b)
+static void claim_done(struct tt_publish_request *request)
+{
+    struct tt_publish_part *part = TT_CONTAINER_OF(request, struct tt_publish_part, request);
+    struct tt_publish_batch *b = part->batch;
+    TT_ASSERT(b->open_ == 1 && b->claiming_);
+    b->open_--;
+    b->claiming_ = false;
+    if (request->status != TT_OK) give_up(b, request->status);
+    send(b);
+    if (answered(b)) b->done(b);
+}
+
+enum tt_status tt_publish_batch_submit(struct tt_publish_batch *b,
+                                       const struct tt_record_idempotency *key)
 {
     TT_ASSERT(b->parts_count_ == 0);
-    if (b->count == 0) return TT_END;
+    if (b->count == 0 && key == NULL) return TT_END;
     if (make_parts(b) != TT_OK) return TT_ENOMEM;
-    if (partitions(b) == 1) {
+    if (key != NULL && make_blocks(b) != TT_OK) return TT_ENOMEM;
+    if (b->count == 0) {
+        /* Nothing but the claim. */
+    } else if (partitions(b) == 1) {
         struct tt_publish_request *request = &new_part(b, 0)->request;
         request->events = b->events;
         request->events_count = b->count;
     } else {
         sort_by_partition(b);
     }
-    send_parts(b);
+    if (key != NULL) {
+        sort_blocks(b, key);
+        prepare_claim(b, key);
+    }
+    send(b);
     return answered(b) ? TT_END : TT_OK;
 }
 
@@ -242,8 +329,8 @@ bool tt_publish_batch_cancel(struct tt_publish_batch *b)
 {
     if (b->waiting_) tt_shard_publish_wait_cancel(&b->waiter_);
     b->waiting_ = false;
-    for (; b->submitted_ < b->parts_count_; b->submitted_++)
-        b->parts_[b->submitted_].request.status = TT_ECANCELED;
+    b->claim_due_ = false;
+    give_up(b, TT_ECANCELED);
     return answered(b);
 }
 
@@ -262,12 +349,36 @@ bool tt_publish_batch_next(struct tt_publish_batch *b, uint32_t index, struct tt
     uint32_t rank = part->next++;
     *request = &part->request;
     if (part->request.status != TT_OK) return false;
+    const struct tt_publish_run *run = part->request.runs;
+    while (rank >= run->count) rank -= run++->count;
+    TT_ASSERT(run < part->request.runs + part->request.runs_count);
     *position = (struct tt_position){
         .history = tt_shard_world(b->shard)->history,
         .partition = part->request.partition,
-        .offset = part->request.first_offset + rank,
+        .offset = run->first_offset + rank,
     };
     return true;
+}
+
+bool tt_publish_batch_unclaimed(const struct tt_publish_batch *b,
+                                const struct tt_publish_request **request)
+{
+    *request = &b->claim_.request;
+    return b->claim_.request.status != TT_OK;
+}
+
+bool tt_publish_batch_mismatched(const struct tt_publish_batch *b)
+{
+    bool any = b->claim_.request.status == TT_EEXIST;
+    for (uint32_t p = 0; p < b->parts_count_; p++) any |= b->parts_[p].request.status == TT_EEXIST;
+    return any;
+}
+
+bool tt_publish_batch_repeated(const struct tt_publish_batch *b)
+{
+    bool any = false;
+    for (uint32_t p = 0; p < b->parts_count_; p++) any |= b->parts_[p].request.repeated != 0;
+    return any;
 }
 
 struct tt_publish_refusal tt_publish_refusal_of(const struct tt_publish_request *request)
@@ -285,6 +396,13 @@ struct tt_publish_refusal tt_publish_refusal_of(const struct tt_publish_request 
     if (request->status == TT_ETOOBIG)
         return (struct tt_publish_refusal){
             413, "too_large", "it is larger than --tail-bytes lets the log take at once", 0};
+    if (request->status == TT_EEXIST)
+        return (struct tt_publish_refusal){422, "idempotency_mismatch",
+                                           "the Idempotency-Key was used for another body", 0};
+    if (request->status == TT_ECORRUPT)
+        return (struct tt_publish_refusal){
+            503, "idempotency_incomplete",
+            "crashes have cut this batch too often to complete it under its Idempotency-Key", 0};
     if (request->status == TT_ECLOSED)
         return (struct tt_publish_refusal){503, "shutting_down", "the broker is shutting down",
                                            retry};

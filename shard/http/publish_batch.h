@@ -4,12 +4,17 @@
  * Collect with add(), then submit() once; when all owners have answered, done() is called (or
  * submit() says so itself). Then placed() gives the place of each event. reset() makes it empty
  * again. The events' bytes belong to the caller and stay as they are from submit() to the answer.
- * Within one partition a batch is taken whole or not at all. Thread: owner shard. Memory: counted
- * in the shard's publish_bytes, bounded by TT_PUBLISH_BYTES_MAX. */
+ * Within one partition a batch is taken whole or not at all.
+ *
+ * With an idempotency key, one that does not lie in the key's home partition alone first claims the
+ * key there (shard/shard.h, struct tt_publish_request), and is sent only if the key is its own.
+ * Thread: owner shard. Memory: counted in the shard's publish_bytes, bounded by
+ * TT_PUBLISH_BYTES_MAX. */
 #ifndef TT_SHARD_HTTP_PUBLISH_BATCH_H
 #define TT_SHARD_HTTP_PUBLISH_BATCH_H
 
 #include "shard/shard.h"
+#include "store/record.h"
 
 struct tt_publish_batch;
 
@@ -36,8 +41,14 @@ struct tt_publish_batch {
     uint32_t parts_count_;
     uint32_t parts_capacity_;
     uint32_t submitted_; /* parts sent (or refused at once) */
-    uint32_t open_;      /* parts sent and not answered */
+    uint32_t open_;      /* parts sent and not answered, a claim included */
     bool waiting_;
+    bool claim_due_;                       /* it is to be sent, before the parts */
+    bool claiming_;                        /* it was sent: the parts wait for its answer */
+    struct tt_record_idempotency *blocks_; /* of sorted_, or of events; null: no key */
+    uint32_t blocks_capacity_;
+    struct tt_record_idempotency claim_block_;
+    struct tt_publish_part claim_;
     struct tt_publish_waiter waiter_;
 };
 
@@ -53,9 +64,11 @@ void tt_publish_batch_deinit(struct tt_publish_batch *b);
 /* Copies the event (not its bytes). TT_OK; TT_ENOMEM: memory is short or over its bound. */
 TT_MUST_USE enum tt_status tt_publish_batch_add(struct tt_publish_batch *b,
                                                 const struct tt_event *event, uint64_t line);
-/* Sends it. TT_OK: done() will be called; TT_END: all is answered already (or it was empty);
+/* Sends it. key: the two hashes of a block (store/idempotency.h), copied; null: it has no key.
+ * TT_OK: done() will be called; TT_END: all is answered already (or it was empty and has no key);
  * TT_ENOMEM: nothing was sent. */
-TT_MUST_USE enum tt_status tt_publish_batch_submit(struct tt_publish_batch *b);
+TT_MUST_USE enum tt_status tt_publish_batch_submit(struct tt_publish_batch *b,
+                                                   const struct tt_record_idempotency *key);
 /* Sends nothing more. True: it is idle now; false: done() will still be called. */
 bool tt_publish_batch_cancel(struct tt_publish_batch *b);
 /* Sent and not answered yet. */
@@ -68,6 +81,15 @@ void tt_publish_batch_reset(struct tt_publish_batch *b);
 void tt_publish_batch_rewind(struct tt_publish_batch *b);
 bool tt_publish_batch_next(struct tt_publish_batch *b, uint32_t index, struct tt_position *position,
                            const struct tt_publish_request **request);
+
+/* The key belongs to another body: nothing was sent, or (its claim was forgotten) parts of it were
+ * refused. */
+bool tt_publish_batch_mismatched(const struct tt_publish_batch *b);
+/* Its key could not be claimed: nothing was sent. Then *request says why. */
+bool tt_publish_batch_unclaimed(const struct tt_publish_batch *b,
+                                const struct tt_publish_request **request);
+/* Some of its events had been there before. */
+bool tt_publish_batch_repeated(const struct tt_publish_batch *b);
 
 /* What a refusal is to the publisher. */
 struct tt_publish_refusal {

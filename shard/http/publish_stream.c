@@ -9,9 +9,7 @@
 
 #define SIDE_BYTES_MIN 16384u
 #define SIDE_BYTES_MAX 262144u /* one write of the log; more in one batch makes nothing faster */
-/* What an envelope needs beside its event: names of members, escapes, unknown members. */
-#define LINE_BYTES_BESIDE 16384u
-#define IDS_MIN           1024u
+#define IDS_MIN        1024u
 
 struct stream;
 
@@ -60,7 +58,7 @@ static struct stream *stream_of(struct tt_exchange *x)
 
 static size_t line_bytes_max(const struct stream *s)
 {
-    return tt_shard_options(s->shard)->event_bytes_max + LINE_BYTES_BESIDE;
+    return tt_shard_options(s->shard)->event_bytes_max + TT_PUBLISH_LINE_BYTES_BESIDE;
 }
 
 static struct side *filled(struct stream *s)
@@ -265,14 +263,7 @@ static void collect(struct stream *s, struct side *side)
 
 static void write_members(struct stream *s, struct tt_publish_text *text)
 {
-    if (tt_publish_text_reserve(text, 64)) {
-        tt_write_text(&text->w, "\"count\":");
-        tt_write_u64(&text->w, s->taken);
-        tt_write_text(&text->w, ",\"first\":");
-    }
-    tt_publish_text_id(text, s->taken == 0 ? NULL : &s->first);
-    if (tt_publish_text_reserve(text, 16)) tt_write_text(&text->w, ",\"last\":");
-    tt_publish_text_id(text, s->taken == 0 ? NULL : &s->last);
+    tt_publish_text_count(text, s->taken, &s->first, &s->last);
     if (!s->ids_wanted) return;
     if (tt_publish_text_reserve(text, 16)) tt_write_text(&text->w, ",\"ids\":[");
     for (uint32_t i = 0; i < s->ids_count; i++) {
@@ -317,7 +308,7 @@ static void advance(struct stream *s)
             tt_publish_batch_reset(&side->batch);
             continue;
         }
-        enum tt_status status = tt_publish_batch_submit(&side->batch);
+        enum tt_status status = tt_publish_batch_submit(&side->batch, NULL);
         if (status == TT_OK) return;
         if (status == TT_END) {
             collect(s, side);
