@@ -17,8 +17,8 @@
 #define TT_CHECKPOINT_NAME_NEW        "values.new"
 
 struct tt_checkpoint_header {
-    uint64_t mark;  /* offset: the table is as of it; first of the segment to walk from */
-    uint64_t place; /* where that segment begins */
+    uint64_t mark;  /* offset: the table is as of it */
+    uint64_t place; /* where the segment begins in which it lies, or which it begins */
     /* Records of kept files before this are in the table: read on from it. */
     uint32_t kept_number;
     uint64_t kept_byte;

@@ -34,8 +34,9 @@
  * wrong: the job is given up, what it wrote is thrown away, and it may be begun again after
  * TT_LOG_RETRY_NS; meanwhile the segment is not given up. A kept file that a write or sync failed
  * for is never appended to again; nothing that was not synced is pointed at, so all of it is
- * copied anew to another file. A record that cannot be read (damaged, or EIO TT_KEEP_TRIES_MAX
- * times in a row) is lost, and counted: otherwise retention would end.
+ * copied anew to another file; and start-up uses a copy only where the original is gone. A record
+ * that cannot be read (damaged, or EIO TT_KEEP_TRIES_MAX times in a row) is lost, and counted:
+ * otherwise retention would end.
  *
  * Work of each call: at most TT_VALUES_BLOCK slots, or a window of TT_KEEP_WINDOW_BYTES (a larger
  * record: its size), or one step of the index writer, or sorting TT_KEEP_BATCH places.
@@ -58,21 +59,34 @@
 /* CHECKPOINT is due when the log has grown by so many times its size since the last. */
 #define TT_KEEP_CHECKPOINT_RATIO 4u
 
-/* What recovery found (keep_load.h). A zeroed one: a new log. */
+/* The kept files and the checkpoint that there are: what keep_load.h finds. A zeroed one: nothing.
+ */
+struct tt_kept_file {
+    uint32_t number;
+    uint64_t bytes;
+};
 struct tt_kept_files {
-    uint32_t lowest;           /* number of the oldest file; lowest == next: there is none */
+    struct tt_kept_file *files; /* by rising number; owned */
+    uint32_t count;
+    uint32_t capacity_;
     uint32_t next;             /* number of the next one to be made */
-    uint64_t bytes;            /* of all */
     uint64_t checkpoint_bytes; /* of the checkpoint; 0: none */
     uint64_t checkpoint_place; /* where a start-up would walk from */
 };
+void tt_kept_files_deinit(struct tt_kept_files *files);
+/* Adds the one with the highest number. TT_OK, TT_ENOMEM. */
+TT_MUST_USE enum tt_status tt_kept_files_add(struct tt_kept_files *files, uint32_t number,
+                                             uint64_t bytes);
+/* Places in kept files below it are gone. */
+uint64_t tt_kept_files_from(const struct tt_kept_files *files);
+uint64_t tt_kept_files_bytes(const struct tt_kept_files *files);
 
 struct tt_keep;
 struct tt_keep_options {
     struct tt_values *values;                 /* borrowed */
     const char *directory;                    /* of the partition; borrowed */
     const struct tt_record_segment *identity; /* borrowed */
-    const struct tt_kept_files *kept;         /* of recovery; null: none */
+    struct tt_kept_files *kept;               /* of keep_load.h, taken over (zeroed); null: none */
     uint64_t mark_place; /* of the segment whose first offset is the table's mark */
     bool keep_last;      /* false: no values are carried, and kept files are removed */
 };
@@ -83,7 +97,7 @@ TT_MUST_USE enum tt_status tt_keep_create(struct tt_keep **keep,
 void tt_keep_destroy(struct tt_keep **keep);
 
 /* A segment was begun in memory: call it before tt_values_set() of its first event. Moves the
- * table's mark, unless it is in use, and makes a checkpoint due. */
+ * table's mark, unless a job uses it, and makes a checkpoint due. */
 void tt_keep_segment_begun(struct tt_keep *keep, uint64_t first_offset, uint64_t base_place);
 
 /* ---- jobs; TT_OK: begun; TT_IDLE: not now (busy, waiting after a failure, closing) ---- */
@@ -103,6 +117,9 @@ bool tt_keep_busy(const struct tt_keep *keep);
 /* ---- work ---- */
 /* What the log is at this moment. */
 struct tt_keep_view {
+    uint64_t next_offset;   /* everything below is in the table, nothing else */
+    uint64_t place;         /* where the next record goes */
+    uint64_t newest_place;  /* where the newest segment begins, one without file included */
     uint64_t durable_place; /* everything below is on disk */
     uint64_t oldest_offset; /* of the oldest segment; all below has expired */
     uint64_t oldest_place;  /* where it begins */

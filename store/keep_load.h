@@ -5,8 +5,10 @@
  *         each EVENT of it tt_values_open_over() and tt_values_set()
  *     tt_keep_settle(...)
  *
- * What it read of kept files is synced, as is the directory, so it counts as durable. A
- * damaged checkpoint is no failure: everything there is is walked then, and *note says why.
+ * A record in a kept file counts only where its original is gone (its segment was retired, its
+ * kept file removed): then it was synced before. A copy beside its original may never have been,
+ * even if it can be read. A damaged checkpoint is no failure: everything there is is walked then,
+ * and the note says why.
  * Thread: start-up. Memory: one window while it runs. */
 #ifndef TT_STORE_KEEP_LOAD_H
 #define TT_STORE_KEEP_LOAD_H
@@ -19,10 +21,11 @@ struct tt_keep_load_options {
     const char *directory; /* of the partition */
     const struct tt_record_segment *identity;
     uint32_t channels_max;
+    uint64_t oldest_place; /* where the oldest segment begins */
 };
 struct tt_keep_loaded {
     struct tt_values *values;  /* owned by the caller from here on */
-    struct tt_kept_files kept; /* for tt_keep_create() */
+    struct tt_kept_files kept; /* the caller's, as well: for tt_keep_create() */
     bool checkpoint;           /* there was a valid one */
     uint64_t place;            /* walk the segments from the one that begins here (it may be gone:
                                 * from the first that begins above); 0: all */
