@@ -107,6 +107,7 @@ static void fill_options(struct serving *s, enum tt_io_kind kind)
         .outbox_bytes = c->outbox_bytes,
         .frame_bytes = c->frame_bytes,
         .catchup_bytes = c->catchup_bytes,
+        .max_replay = c->max_replay,
         .event_bytes_max = c->max_event_bytes,
         .body_bytes_max = c->max_body_bytes,
         .heartbeat_ms = (uint32_t)c->heartbeat_ms,

@@ -64,9 +64,10 @@ static void write_shard(struct tt_writer *w, const struct tt_operations_view *vi
                     tt_shard_options(s)->cpu);
     write_u64(w, "connections", tt_metric_get(&m->connections));
     tt_write_format(w,
-                    ",\"clients\":{\"opening\":%llu,\"catchup\":%llu,\"live\":%llu,"
+                    ",\"clients\":{\"opening\":%llu,\"snapshot\":%llu,\"catchup\":%llu,\"live\":%llu,"
                     "\"closing\":%llu}",
                     (unsigned long long)tt_metric_get(&m->clients_opening),
+                    (unsigned long long)tt_metric_get(&m->clients_snapshot),
                     (unsigned long long)tt_metric_get(&m->clients_catchup),
                     (unsigned long long)tt_metric_get(&m->clients_live),
                     (unsigned long long)tt_metric_get(&m->clients_closing));

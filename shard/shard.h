@@ -66,6 +66,7 @@ struct tt_shard_options {
     size_t outbox_bytes;
     size_t frame_bytes;
     size_t catchup_bytes;
+    uint64_t max_replay; /* events of a partition for one request; 0: no limit */
     size_t event_bytes_max;
     uint64_t body_bytes_max;
     uint32_t heartbeat_ms;

@@ -6,12 +6,14 @@
 #include "shard/admission.h"
 #include "shard/client/sse.h"
 #include "shard/replay/catchup.h"
+#include "shard/replay/snapshot.h"
 #include "shard/shard_internal.h"
 
 static tt_metric *state_gauge(struct tt_shard *shard, enum tt_client_state state)
 {
     switch (state) {
     case TT_CLIENT_OPENING: return &shard->metrics.clients_opening;
+    case TT_CLIENT_SNAPSHOT: return &shard->metrics.clients_snapshot;
     case TT_CLIENT_CATCHUP: return &shard->metrics.clients_catchup;
     case TT_CLIENT_LIVE: return &shard->metrics.clients_live;
     case TT_CLIENT_CLOSING: return &shard->metrics.clients_closing;
@@ -149,6 +151,9 @@ void tt_client_move(struct tt_client *client, enum tt_client_event event,
     case TT_CLIENT_CATCHUP:
         if (from == TT_CLIENT_CATCHUP) {
             tt_catchup_overflow(client);
+        } else if (from == TT_CLIENT_SNAPSHOT) {
+            set_state(client, to);
+            tt_catchup_go_on(client);
         } else {
             TT_ASSERT(from == TT_CLIENT_LIVE); /* from OPENING: tt_client_begin */
             place_vector(client, shard->vector);
@@ -170,6 +175,7 @@ void tt_client_move(struct tt_client *client, enum tt_client_event event,
             tt_exchange_ready(&client->exchange); /* pull finishes what is left, then aborts */
         return;
     case TT_CLIENT_OPENING:
+    case TT_CLIENT_SNAPSHOT:
     case TT_CLIENT_STATES: break;
     }
     TT_UNREACHABLE();
@@ -213,8 +219,9 @@ void tt_client_queue(struct tt_client *client, struct tt_frame *frame)
     tt_exchange_ready(&client->exchange);
 }
 
+/* with_id: it carries the cursor of what it continues from. */
 static void queue_resync(struct tt_client *client, enum tt_resume_resync resync,
-                         const uint64_t *pos)
+                         const uint64_t *pos, bool with_id)
 {
     struct tt_shard *shard = client->shard;
     switch (resync) {
@@ -224,10 +231,11 @@ static void queue_resync(struct tt_client *client, enum tt_resume_resync resync,
     case TT_RESUME_EXACT: return;
     }
     uint8_t text[TT_CURSOR_BYTES_MAX];
-    struct tt_writer cursor = tt_writer(text, sizeof text);
-    tt_client_write_cursor(client, pos, &cursor);
-    struct tt_frame *f = tt_sse_resync_frame(client, tt_resume_resync_text(resync),
-                                             TT_PARTITION_ALL, tt_writer_bytes(&cursor));
+    struct tt_writer w = tt_writer(text, sizeof text);
+    if (with_id) tt_client_write_cursor(client, pos, &w);
+    struct tt_bytes cursor = tt_writer_bytes(&w);
+    struct tt_frame *f =
+        tt_sse_resync_frame(client, tt_resume_resync_text(resync), TT_PARTITION_ALL, &cursor);
     if (f == NULL) {
         tt_client_abort(client, TT_CLOSE_INTERNAL);
         return;
@@ -235,16 +243,16 @@ static void queue_resync(struct tt_client *client, enum tt_resume_resync resync,
     tt_client_queue(client, f);
 }
 
-void tt_client_begin(struct tt_client *client, const struct tt_resume *resume, const uint64_t *pos,
-                     struct tt_bytes cursor)
+/* `connected`, and what the client must be told first. A snapshot has no id before its end, or a
+ * client that is cut off within it would never get the rest. */
+static void greet(struct tt_client *client, const struct tt_resume *resume, const uint64_t *pos,
+                  struct tt_bytes cursor, bool snapshot)
 {
-    struct tt_shard *shard = client->shard;
     uint8_t text[TT_CURSOR_BYTES_MAX];
     struct tt_writer w = tt_writer(text, sizeof text);
-    bool resumed = cursor.size != 0;
     /* `connected` repeats a given cursor unchanged, and carries none when the client must be told
      * something first: the resync that follows moves it. */
-    if (!resumed) {
+    if (cursor.size == 0 && !snapshot) {
         tt_client_write_cursor(client, pos, &w);
         cursor = tt_writer_bytes(&w);
     } else if (!resume->repeat_cursor) {
@@ -257,21 +265,56 @@ void tt_client_begin(struct tt_client *client, const struct tt_resume *resume, c
         return;
     }
     tt_client_queue(client, connected);
-    queue_resync(client, resume->resync, pos);
-    if (client->state == TT_CLIENT_CLOSING) return;
+    queue_resync(client, resume->resync, pos, !snapshot);
+}
 
+static enum tt_client_event admission_event(const struct tt_client *client, const uint64_t *pos,
+                                            bool snapshot)
+{
+    const struct tt_arrivals *arrivals = &client->shard->arrivals;
+    if (snapshot) return TT_CLIENT_ADMITTED_SNAPSHOT;
+    for (uint32_t p = 0; p < arrivals->partitions; p++)
+        if ((tt_client_full(client) || client->partition == p) && pos[p] != arrivals->next[p])
+            return TT_CLIENT_ADMITTED_BEHIND;
+    return TT_CLIENT_ADMITTED_LIVE;
+}
+
+static void begin_snapshot(struct tt_client *client, const uint64_t *pos,
+                           const struct tt_snapshot_options *options)
+{
+    if (tt_catchup_create(client, pos) != TT_OK || tt_snapshot_create(client, options) != TT_OK) {
+        tt_client_abort(client, TT_CLOSE_INTERNAL);
+        return;
+    }
+    set_state(client, TT_CLIENT_SNAPSHOT);
+}
+
+void tt_client_begin(struct tt_client *client, const struct tt_resume *resume, const uint64_t *pos,
+                     const struct tt_subscribe *subscribe)
+{
+    struct tt_shard *shard = client->shard;
+    bool resumed = subscribe->cursor.size != 0;
+    bool snapshot =
+        resume->fresh && (subscribe->from == TT_FROM_SNAPSHOT || subscribe->from == TT_FROM_LAST);
+    greet(client, resume, pos, subscribe->cursor, snapshot);
+    if (client->state == TT_CLIENT_CLOSING) return;
     tt_metric_add(resumed ? &shard->metrics.connects_resumed : &shard->metrics.connects_new, 1);
     client->id_place = shard->arrivals.sequence;
-    bool behind = false;
-    for (uint32_t p = 0; p < shard->arrivals.partitions; p++)
-        if (tt_client_full(client) || client->partition == p)
-            behind |= pos[p] != shard->arrivals.next[p];
-    enum tt_client_event event = behind ? TT_CLIENT_ADMITTED_BEHIND : TT_CLIENT_ADMITTED_LIVE;
-    if (tt_client_next(TT_CLIENT_OPENING, event, (enum tt_subscribe_policy)client->policy) ==
-        TT_CLIENT_CATCHUP)
+    struct tt_snapshot_options options = {.last = subscribe->last,
+                                          .patterns = subscribe->patterns,
+                                          .patterns_count = subscribe->patterns_count};
+    enum tt_client_event event = admission_event(client, pos, snapshot);
+    switch (tt_client_next(TT_CLIENT_OPENING, event, (enum tt_subscribe_policy)client->policy)) {
+    case TT_CLIENT_SNAPSHOT: begin_snapshot(client, pos, &options); break;
+    case TT_CLIENT_CATCHUP:
         begin_catchup(client, pos);
-    else
-        set_state(client, TT_CLIENT_LIVE);
+        if (client->state == TT_CLIENT_CATCHUP) tt_catchup_limit(client, shard->options.max_replay);
+        break;
+    case TT_CLIENT_LIVE: set_state(client, TT_CLIENT_LIVE); break;
+    case TT_CLIENT_OPENING:
+    case TT_CLIENT_CLOSING:
+    case TT_CLIENT_STATES: TT_UNREACHABLE();
+    }
     tt_timer_arm(shard->timers, &client->timer,
                  shard->now_ns + client->heartbeat_ms * UINT64_C(1000000));
 }

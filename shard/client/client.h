@@ -74,9 +74,9 @@ void tt_client_move(struct tt_client *client, enum tt_client_event event,
                     enum tt_close_reason reason);
 
 /* The client starts: its subscription is registered, resume tells where. Queues `connected` and
- * what must be told, and goes LIVE or CATCHUP. `cursor`: as given, may be empty. */
+ * what must be told, and goes LIVE, CATCHUP or SNAPSHOT. */
 void tt_client_begin(struct tt_client *client, const struct tt_resume *resume, const uint64_t *pos,
-                     struct tt_bytes cursor);
+                     const struct tt_subscribe *subscribe);
 
 /* Does the client want events of this type? */
 bool tt_client_wants(const struct tt_client *client, struct tt_bytes type);

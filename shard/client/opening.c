@@ -144,7 +144,7 @@ static void start(struct tt_client *client)
     if (!tt_client_full(client))
         for (uint32_t p = 0; p < shard->world->partitions_count; p++)
             if (p != client->partition) o->pos[p] = shard->arrivals.next[p];
-    tt_client_begin(client, &o->resume, o->pos, o->subscribe.cursor);
+    tt_client_begin(client, &o->resume, o->pos, &o->subscribe);
     opening_free(client);
     tt_diag_write(shard->diag, TT_DIAG_DEBUG, tt_exchange_peer(&client->exchange), "client_open",
                   "client %s opened", client->extra == NULL ? "" : client->extra->label);

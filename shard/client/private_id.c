@@ -48,6 +48,7 @@ static void advance(struct tt_client *client, const struct tt_frame *f)
     case TT_FRAME_RESYNC:
     case TT_FRAME_GAP: next = f->offset; break;
     case TT_FRAME_HEARTBEAT:
+    case TT_FRAME_VALUE:
     case TT_FRAME_CONTROL:
     default: return;
     }
@@ -64,19 +65,6 @@ static void vector_through(uint64_t *vector, const struct tt_frame *f)
         vector[f->partition] = f->offset + 1;
     else if (f->kind == TT_FRAME_RESYNC || f->kind == TT_FRAME_GAP)
         vector[f->partition] = f->offset;
-}
-
-static void taken_vector(const struct tt_client *client, uint64_t *vector)
-{
-    const struct tt_catchup *c = client->catchup;
-    const struct tt_arrivals *arrivals = &client->shard->arrivals;
-    for (uint32_t p = 0; p < arrivals->partitions; p++) vector[p] = arrivals->next[p];
-    if (c->parts_count == 1) {
-        uint32_t p = tt_client_full(client) ? 0 : client->partition;
-        vector[p] = c->parts[0].taken;
-        return;
-    }
-    for (uint32_t p = 0; p < c->parts_count; p++) vector[p] = c->parts[p].taken;
 }
 
 /* Writes the id chunk of a frame (or only its inside); returns its bytes, 0: no room left. */
@@ -121,7 +109,8 @@ enum tt_pull tt_private_pull(struct tt_client *client, size_t budget, struct tt_
         if (memory == NULL) f = NULL;
         c->offers = (struct tt_catchup_offer *)(void *)memory;
         uint64_t *vector = shard->vector;
-        taken_vector(client, vector);
+        /* What was taken, or further where nothing of a partition waits. */
+        tt_client_queued_vector(client, vector);
         struct tt_writer ids =
             tt_writer(memory == NULL ? NULL : memory + OFFERS_MAX * sizeof *c->offers,
                       memory == NULL ? 0 : TT_PRIVATE_ID_BYTES_MAX);

@@ -124,7 +124,7 @@ static void write_channels(const struct tt_client *client, uint32_t partition, s
 }
 
 struct tt_frame *tt_sse_resync_frame(struct tt_client *client, const char *reason,
-                                     uint32_t partition, struct tt_bytes cursor)
+                                     uint32_t partition, const struct tt_bytes *cursor)
 {
     /* Every byte of a name may need six in JSON. */
     size_t size = 64 + (size_t)RESYNC_CHANNELS_MAX * (TT_CHANNEL_BYTES_MAX * 6 + 4);
@@ -138,8 +138,8 @@ struct tt_frame *tt_sse_resync_frame(struct tt_client *client, const char *reaso
     tt_write_text(&w, "]}");
     TT_ASSERT(!w.overflow);
     struct tt_frame *f;
-    if (cursor.size != 0) {
-        f = control_frame(client->shard, TT_FRAME_CONTROL, "resync", tt_writer_bytes(&w), cursor);
+    if (cursor != NULL) {
+        f = control_frame(client->shard, TT_FRAME_CONTROL, "resync", tt_writer_bytes(&w), *cursor);
     } else {
         /* Without its end: the id line that is written at the pull ends it. */
         static const char name[] = "event: resync\n";
@@ -169,6 +169,18 @@ struct tt_frame *tt_sse_gap_frame(struct tt_client *client, const char *reason, 
     tt_write_text(&w, "\"}");
     TT_ASSERT(!w.overflow);
     return control_frame(client->shard, TT_FRAME_GAP, "gap", tt_writer_bytes(&w), TT_BYTES_NONE);
+}
+
+struct tt_frame *tt_sse_snapshot_end_frame(struct tt_client *client, uint64_t events,
+                                           struct tt_bytes cursor)
+{
+    uint8_t text[64];
+    struct tt_writer w = tt_writer(text, sizeof text);
+    tt_write_text(&w, "{\"events\":");
+    tt_write_u64(&w, events);
+    tt_write_char(&w, '}');
+    return control_frame(client->shard, TT_FRAME_CONTROL, "snapshot-end", tt_writer_bytes(&w),
+                         cursor);
 }
 
 struct tt_frame *tt_sse_shutdown_frame(struct tt_shard *shard, uint32_t reconnect_ms)
@@ -208,8 +220,11 @@ static struct tt_frame *heartbeat_frame(struct tt_client *client)
     struct tt_shard *shard = client->shard;
     uint8_t id[TT_CURSOR_BYTES_MAX];
     struct tt_writer cursor = tt_writer(id, sizeof id);
-    /* The outbox is empty, so everything up to here was sent: the cursor may move there. */
-    if (client->catchup != NULL || client->id_place != shard->arrivals.sequence) {
+    /* The outbox is empty, so everything up to here was sent: the cursor may move there. Before a
+     * snapshot's end there is none. */
+    bool has_id = client->state != TT_CLIENT_SNAPSHOT &&
+                  (client->catchup != NULL || client->id_place != shard->arrivals.sequence);
+    if (has_id) {
         tt_client_queued_vector(client, shard->vector);
         tt_client_write_cursor(client, shard->vector, &cursor);
     }
@@ -249,7 +264,7 @@ void tt_sse_heartbeat(struct tt_client *client)
         wait_ms = client->heartbeat_ms - silent_ms;
     } else if (tt_outbox_empty(&client->outbox) &&
                (client->catchup == NULL || client->catchup->carry == NULL) &&
-               (client->state == TT_CLIENT_LIVE || client->state == TT_CLIENT_CATCHUP)) {
+               client->state != TT_CLIENT_OPENING && client->state != TT_CLIENT_CLOSING) {
         struct tt_frame *f = heartbeat_frame(client);
         if (f != NULL) tt_client_queue(client, f); /* without memory: the next one */
     }
@@ -291,7 +306,7 @@ void tt_sse_frame_taken(struct tt_client *client)
 {
     struct tt_shard *shard = client->shard;
     struct tt_frame *f = tt_outbox_pop(&client->outbox, &shard->outboxes);
-    if (f->kind == TT_FRAME_EVENT) {
+    if (f->kind == TT_FRAME_EVENT || f->kind == TT_FRAME_VALUE) {
         uint64_t deliveries = tt_metric_get(&shard->metrics.deliveries_sse) + 1;
         tt_metric_set(&shard->metrics.deliveries_sse, deliveries);
         if (f->arrival != 0) {

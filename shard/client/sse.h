@@ -8,10 +8,12 @@
 
 /* Control frames, one reference each; null: out of memory. */
 struct tt_frame *tt_sse_connected_frame(struct tt_client *client, struct tt_bytes cursor);
-/* partition: whose channels it concerns, or TT_PARTITION_ALL. cursor: empty if the frame's id is
- * written when it is pulled. */
+/* partition: whose channels it concerns, or TT_PARTITION_ALL. cursor: null if the frame's id is
+ * written when it is pulled; empty: it has none. */
 struct tt_frame *tt_sse_resync_frame(struct tt_client *client, const char *reason,
-                                     uint32_t partition, struct tt_bytes cursor);
+                                     uint32_t partition, const struct tt_bytes *cursor);
+struct tt_frame *tt_sse_snapshot_end_frame(struct tt_client *client, uint64_t events,
+                                           struct tt_bytes cursor);
 struct tt_frame *tt_sse_gap_frame(struct tt_client *client, const char *reason, uint64_t skipped,
                                   const struct tt_position *from, const struct tt_position *to);
 struct tt_frame *tt_sse_shutdown_frame(struct tt_shard *shard, uint32_t reconnect_ms);

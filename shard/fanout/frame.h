@@ -21,6 +21,7 @@ enum tt_frame_kind {
     TT_FRAME_EVENT = 0, /* dropped when its client is demoted: the log has it */
     TT_FRAME_HEARTBEAT, /* dropped likewise: it may carry an id that leans on what stands before it
                          */
+    TT_FRAME_VALUE,     /* of a snapshot: it has no id; dropped only when its client is closing */
     TT_FRAME_CONTROL,   /* never dropped */
     TT_FRAME_RESYNC,    /* dropped only with an event that stands before it; when taken, moves
                          * `partition` of its client to `offset`; its id is written when it is pulled

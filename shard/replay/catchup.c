@@ -6,7 +6,11 @@
 #include "shard/client/sse.h"
 #include "shard/fanout/fanout.h"
 #include "shard/replay/replay_internal.h"
+#include "shard/replay/snapshot.h"
 #include "shard/shard_internal.h"
+
+/* A client that has taken nothing of its snapshot for so long is closed when memory is short. */
+#define SNAPSHOT_SILENT_MS_MAX 5000u
 
 size_t tt_catchup_bytes(uint32_t parts)
 {
@@ -54,11 +58,27 @@ void tt_catchup_destroy(struct tt_client *client)
     struct tt_catchup *c = client->catchup;
     if (c == NULL) return;
     if (c->reader != NULL) tt_segments_forget(&c->reader);
+    tt_snapshot_destroy(&c->snapshot);
     if (c->carry != NULL) tt_frame_put(&c->carry);
     if (tt_node_linked(&c->node)) tt_list_remove(&c->node);
     client->shard->replay->clients--;
     free(c);
     client->catchup = NULL;
+}
+
+void tt_catchup_hold(struct tt_client *client)
+{
+    struct tt_catchup *c = client->catchup;
+    for (uint32_t i = 0; i < c->parts_count; i++) c->parts[i].state = TT_PART_READING;
+}
+
+void tt_catchup_go_on(struct tt_client *client)
+{
+    struct tt_catchup *c = client->catchup;
+    tt_snapshot_destroy(&c->snapshot);
+    for (uint32_t i = 0; i < c->parts_count; i++)
+        classify(client, &c->parts[i], partition_at(client, i));
+    tt_catchup_wake(client);
 }
 
 bool tt_catchup_queues(struct tt_client *client, uint32_t partition, uint64_t offset)
@@ -275,6 +295,7 @@ static size_t step_part(struct tt_client *client, struct tt_catchup_part *part, 
 static size_t step_client(struct tt_catchup *c, size_t budget)
 {
     struct tt_client *client = c->client;
+    if (client->state == TT_CLIENT_SNAPSHOT) return tt_snapshot_step(c->snapshot, budget);
     for (uint32_t i = 0; i < c->parts_count; i++) {
         uint32_t k = c->next_part;
         c->next_part = (k + 1) % c->parts_count;
@@ -286,6 +307,7 @@ static size_t step_client(struct tt_catchup *c, size_t budget)
 
 static bool wants_step(const struct tt_catchup *c)
 {
+    if (c->client->state == TT_CLIENT_SNAPSHOT) return tt_snapshot_wants_step(c->snapshot);
     if (c->client->state != TT_CLIENT_CATCHUP || c->reader != NULL || !has_room(c->client))
         return false;
     for (uint32_t i = 0; i < c->parts_count; i++)
@@ -295,12 +317,14 @@ static bool wants_step(const struct tt_catchup *c)
 
 static bool is_ahead(const struct tt_catchup *c)
 {
+    if (c->client->state != TT_CLIENT_CATCHUP) return false;
     for (uint32_t i = 0; i < c->parts_count; i++)
         if (c->parts[i].state == TT_PART_AHEAD) return true;
     return false;
 }
 
-/* Drops the batches of clients whose socket takes nothing: the log has them. */
+/* Drops the batches of clients whose socket takes nothing: the log has them. Values of a snapshot
+ * it has not in this order: after a longer time the client is closed, and begins anew. */
 static void relieve(struct tt_shard *shard)
 {
     for (uint32_t s = tt_pool_next(&shard->clients, 0);
@@ -310,6 +334,9 @@ static void relieve(struct tt_shard *shard)
         uint32_t silent_ms = (uint32_t)(shard->now_ns / 1000000) - client->taken_ms;
         if (client->state == TT_CLIENT_CATCHUP && client->outbox.count > 1 && silent_ms > 1000)
             tt_catchup_overflow(client);
+        else if (client->state == TT_CLIENT_SNAPSHOT && client->outbox.count > 1 &&
+                 silent_ms > SNAPSHOT_SILENT_MS_MAX)
+            tt_client_finish(client, TT_CLOSE_SLOW, NULL);
     }
 }
 
@@ -365,8 +392,29 @@ void tt_catchup_expired(struct tt_client *client, uint32_t partition)
     struct tt_shard *shard = client->shard;
     uint64_t oldest = tt_tail_oldest_offset(shard->world->partitions[partition].tail);
     tt_metric_add(&shard->metrics.resyncs_expired, 1);
-    tell(client, part, partition, tt_sse_resync_frame(client, "expired", partition, TT_BYTES_NONE),
+    tell(client, part, partition, tt_sse_resync_frame(client, "expired", partition, NULL),
          part->pos > oldest ? part->pos : oldest);
+}
+
+void tt_catchup_limit(struct tt_client *client, uint64_t events)
+{
+    struct tt_shard *shard = client->shard;
+    struct tt_catchup *c = client->catchup;
+    for (uint32_t i = 0; events != 0 && i < c->parts_count; i++) {
+        uint32_t p = partition_at(client, i);
+        struct tt_catchup_part *part = &c->parts[i];
+        uint64_t next = shard->arrivals.next[p];
+        if (next <= events || part->pos >= next - events) continue;
+        if (part->pos < tt_tail_oldest_offset(shard->world->partitions[p].tail))
+            tt_catchup_expired(client, p);
+        if (client->state != TT_CLIENT_CATCHUP || part->pos >= next - events) continue;
+        struct tt_position from = {shard->world->history, p, part->pos};
+        struct tt_position to = {shard->world->history, p, next - events - 1};
+        tt_metric_add(&shard->metrics.gaps_limit, 1);
+        tell(client, part, p,
+             tt_sse_gap_frame(client, "limit", next - events - part->pos, &from, &to),
+             next - events);
+    }
 }
 
 enum tt_status tt_replay_create(struct tt_shard *shard)

@@ -29,6 +29,7 @@ struct tt_catchup_part {
     uint8_t state;    /* enum tt_catchup_part_state */
 };
 
+struct tt_snapshot;       /* snapshot.c */
 struct tt_segment_reader; /* segments.c: a block being read */
 
 /* What the last pull offered of one frame, until taken() tells how much the socket took. */
@@ -42,6 +43,7 @@ struct tt_catchup {
     struct tt_node node; /* in the rotation, while there is something to do */
     struct tt_client *client;
     struct tt_segment_reader *reader; /* null: none under way */
+    struct tt_snapshot *snapshot;     /* in SNAPSHOT; else null */
     struct tt_frame *carry;           /* the rest of a private id chunk; sent before everything */
     uint32_t carry_sent;
     bool first_shared; /* the first frame was begun while LIVE: it ends in its shared form */
@@ -68,6 +70,14 @@ static inline struct tt_catchup_part *tt_catchup_part(struct tt_client *client, 
     struct tt_catchup *c = client->catchup;
     return &c->parts[c->parts_count == 1 ? 0 : partition];
 }
+
+/* The positions stand still from now on (SNAPSHOT), until: */
+void tt_catchup_hold(struct tt_client *client);
+/* On from the positions: the snapshot is over. */
+void tt_catchup_go_on(struct tt_client *client);
+/* The client asked for more than `events` events of a partition (0: any number): it starts with the
+ * newest of them, and is told so. Behind tt_catchup_create(). */
+void tt_catchup_limit(struct tt_client *client, uint64_t events);
 
 /* A live event of `partition` on one of its channels: is it to be queued? */
 bool tt_catchup_queues(struct tt_client *client, uint32_t partition, uint64_t offset);

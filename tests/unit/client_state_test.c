@@ -1,46 +1,90 @@
+/* The state table against a statement of it in words of its own: who ignores live events, who keeps
+ * offsets, who may fall back. */
 #include <criterion/criterion.h>
 
 #include "shard/client/state.h"
 
 #define NEVER TT_CLIENT_STATES
 
-Test(client_state, moves_as_the_table_in_its_header)
+/* ---- what each state is ---- */
+
+static bool has_begun(enum tt_client_state s) /* the answer's head is out, and it is not ending */
 {
-    static const struct {
-        enum tt_client_state from;
-        enum tt_client_event event;
-        enum tt_client_state replay, disconnect;
-    } rows[] = {
-        {TT_CLIENT_OPENING, TT_CLIENT_ADMITTED_LIVE, TT_CLIENT_LIVE, TT_CLIENT_LIVE},
-        {TT_CLIENT_OPENING, TT_CLIENT_ADMITTED_BEHIND, TT_CLIENT_CATCHUP, TT_CLIENT_CATCHUP},
-        {TT_CLIENT_OPENING, TT_CLIENT_JOINED, NEVER, NEVER},
-        {TT_CLIENT_OPENING, TT_CLIENT_OVER_BOUND, NEVER, NEVER},
-        {TT_CLIENT_OPENING, TT_CLIENT_RING_EDGE, NEVER, NEVER},
-        {TT_CLIENT_OPENING, TT_CLIENT_ENDED, TT_CLIENT_CLOSING, TT_CLIENT_CLOSING},
-        {TT_CLIENT_CATCHUP, TT_CLIENT_ADMITTED_LIVE, NEVER, NEVER},
-        {TT_CLIENT_CATCHUP, TT_CLIENT_ADMITTED_BEHIND, NEVER, NEVER},
-        {TT_CLIENT_CATCHUP, TT_CLIENT_JOINED, TT_CLIENT_LIVE, TT_CLIENT_LIVE},
-        {TT_CLIENT_CATCHUP, TT_CLIENT_OVER_BOUND, TT_CLIENT_CATCHUP, TT_CLIENT_CLOSING},
-        {TT_CLIENT_CATCHUP, TT_CLIENT_RING_EDGE, NEVER, NEVER},
-        {TT_CLIENT_CATCHUP, TT_CLIENT_ENDED, TT_CLIENT_CLOSING, TT_CLIENT_CLOSING},
-        {TT_CLIENT_LIVE, TT_CLIENT_ADMITTED_LIVE, NEVER, NEVER},
-        {TT_CLIENT_LIVE, TT_CLIENT_ADMITTED_BEHIND, NEVER, NEVER},
-        {TT_CLIENT_LIVE, TT_CLIENT_JOINED, NEVER, NEVER},
-        {TT_CLIENT_LIVE, TT_CLIENT_OVER_BOUND, TT_CLIENT_CATCHUP, TT_CLIENT_CLOSING},
-        {TT_CLIENT_LIVE, TT_CLIENT_RING_EDGE, TT_CLIENT_CATCHUP, TT_CLIENT_CLOSING},
-        {TT_CLIENT_LIVE, TT_CLIENT_ENDED, TT_CLIENT_CLOSING, TT_CLIENT_CLOSING},
-        {TT_CLIENT_CLOSING, TT_CLIENT_ADMITTED_LIVE, NEVER, NEVER},
-        {TT_CLIENT_CLOSING, TT_CLIENT_ADMITTED_BEHIND, NEVER, NEVER},
-        {TT_CLIENT_CLOSING, TT_CLIENT_JOINED, NEVER, NEVER},
-        {TT_CLIENT_CLOSING, TT_CLIENT_OVER_BOUND, NEVER, NEVER},
-        {TT_CLIENT_CLOSING, TT_CLIENT_RING_EDGE, NEVER, NEVER},
-        {TT_CLIENT_CLOSING, TT_CLIENT_ENDED, TT_CLIENT_CLOSING, TT_CLIENT_CLOSING},
-    };
-    cr_assert_eq(sizeof rows / sizeof *rows, (size_t)TT_CLIENT_STATES * TT_CLIENT_EVENTS);
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        cr_expect_eq(tt_client_next(rows[i].from, rows[i].event, TT_POLICY_REPLAY), rows[i].replay,
-                     "row %zu", i);
-        cr_expect_eq(tt_client_next(rows[i].from, rows[i].event, TT_POLICY_DISCONNECT),
-                     rows[i].disconnect, "row %zu", i);
+    return s == TT_CLIENT_SNAPSHOT || s == TT_CLIENT_CATCHUP || s == TT_CLIENT_LIVE;
+}
+static bool takes_live_events(enum tt_client_state s)
+{
+    return s == TT_CLIENT_CATCHUP || s == TT_CLIENT_LIVE;
+}
+static bool keeps_offsets(enum tt_client_state s)
+{
+    return s == TT_CLIENT_SNAPSHOT || s == TT_CLIENT_CATCHUP;
+}
+
+/* ---- what each event needs, and where it leads ---- */
+
+static enum tt_client_state expected(enum tt_client_state s, enum tt_client_event e,
+                                     enum tt_subscribe_policy policy)
+{
+    enum tt_client_state fallen =
+        policy == TT_POLICY_DISCONNECT ? TT_CLIENT_CLOSING : TT_CLIENT_CATCHUP;
+    switch (e) {
+    /* Only who has not begun can begin. */
+    case TT_CLIENT_ADMITTED_LIVE: return s == TT_CLIENT_OPENING ? TT_CLIENT_LIVE : NEVER;
+    case TT_CLIENT_ADMITTED_BEHIND: return s == TT_CLIENT_OPENING ? TT_CLIENT_CATCHUP : NEVER;
+    case TT_CLIENT_ADMITTED_SNAPSHOT: return s == TT_CLIENT_OPENING ? TT_CLIENT_SNAPSHOT : NEVER;
+    /* A snapshot ends in a catch-up, never live at once: only the join makes a client live. */
+    case TT_CLIENT_SNAPSHOT_END: return s == TT_CLIENT_SNAPSHOT ? TT_CLIENT_CATCHUP : NEVER;
+    case TT_CLIENT_JOINED: return s == TT_CLIENT_CATCHUP ? TT_CLIENT_LIVE : NEVER;
+    /* Too much can be queued only for those that are given live events. */
+    case TT_CLIENT_OVER_BOUND: return takes_live_events(s) ? fallen : NEVER;
+    /* The ring matters to those alone that have no offsets of their own. */
+    case TT_CLIENT_RING_EDGE: return takes_live_events(s) && !keeps_offsets(s) ? fallen : NEVER;
+    /* A running snapshot is not changed (it is answered with 409). */
+    case TT_CLIENT_SUBSCRIBED: return takes_live_events(s) ? TT_CLIENT_CATCHUP : NEVER;
+    case TT_CLIENT_SUBSCRIBED_SNAPSHOT: return takes_live_events(s) ? TT_CLIENT_SNAPSHOT : NEVER;
+    case TT_CLIENT_ENDED: return TT_CLIENT_CLOSING;
+    case TT_CLIENT_EVENTS: break;
+    }
+    return NEVER;
+}
+
+Test(client_state, every_state_and_every_event_as_stated)
+{
+    for (unsigned s = 0; s < TT_CLIENT_STATES; s++)
+        for (unsigned e = 0; e < TT_CLIENT_EVENTS; e++)
+            for (unsigned p = TT_POLICY_REPLAY; p <= TT_POLICY_DISCONNECT; p++)
+                cr_expect_eq(tt_client_next((enum tt_client_state)s, (enum tt_client_event)e,
+                                            (enum tt_subscribe_policy)p),
+                             expected((enum tt_client_state)s, (enum tt_client_event)e,
+                                      (enum tt_subscribe_policy)p),
+                             "state %u, event %u, policy %u", s, e, p);
+}
+
+Test(client_state, closing_is_final_and_reached_from_everywhere)
+{
+    for (unsigned s = 0; s < TT_CLIENT_STATES; s++)
+        cr_expect_eq(tt_client_next((enum tt_client_state)s, TT_CLIENT_ENDED, TT_POLICY_REPLAY),
+                     TT_CLIENT_CLOSING);
+    for (unsigned e = 0; e < TT_CLIENT_EVENTS; e++) {
+        enum tt_client_state next =
+            tt_client_next(TT_CLIENT_CLOSING, (enum tt_client_event)e, TT_POLICY_REPLAY);
+        cr_expect(next == TT_CLIENT_CLOSING || next == NEVER, "event %u", e);
+    }
+}
+
+/* Every state that has begun comes to LIVE by moves that need nothing but time. */
+Test(client_state, a_slow_client_always_finds_back_to_live)
+{
+    for (unsigned s = 0; s < TT_CLIENT_STATES; s++) {
+        enum tt_client_state at = (enum tt_client_state)s;
+        if (!has_begun(at)) continue;
+        for (int i = 0; i < 3 && at != TT_CLIENT_LIVE; i++) {
+            enum tt_client_state ended =
+                tt_client_next(at, TT_CLIENT_SNAPSHOT_END, TT_POLICY_REPLAY);
+            at = ended != NEVER ? ended : tt_client_next(at, TT_CLIENT_JOINED, TT_POLICY_REPLAY);
+            cr_assert_neq(at, NEVER, "from state %u", s);
+        }
+        cr_expect_eq(at, TT_CLIENT_LIVE, "from state %u", s);
     }
 }
