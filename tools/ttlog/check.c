@@ -65,8 +65,10 @@ struct state {
     struct tt_view_partition *p;
     uint64_t next_offset;
     int64_t taken_max_us;
-    uint64_t durable; /* newest place that is known to be so */
-    bool ended;       /* what follows is torn, or is being written */
+    uint64_t durable; /* newest place that is known to be so, also by batches ahead */
+    uint64_t again;   /* a place that was looked at twice: bad bytes of a log that is written */
+    bool torn;        /* what follows is cut off by the next start */
+    bool ended;       /* the end was reached, or what is being written */
 };
 
 static struct tt_finding *add(struct state *s, enum tt_finding_kind kind, uint32_t index,
@@ -117,10 +119,8 @@ static void check_batch(struct state *s, uint32_t index, const struct tt_record 
     uint64_t byte = r->place - s->p->files[index].base_place;
     if (r->durable_place > r->place || r->durable_offset > r->offset)
         add(s, TT_FINDING_VALUE, index, byte, "calls more durable than stands before it");
-    else if (r->durable_place < s->durable && r->place >= s->durable)
-        add(s, TT_FINDING_VALUE, index, byte, "calls less durable than one before it");
-    if (r->durable_place > s->durable && r->durable_place <= r->place)
-        s->durable = r->durable_place;
+    if (r->durable_place > r->place) return;
+    if (r->durable_place > s->durable) s->durable = r->durable_place;
 }
 
 static void check_event(struct state *s, uint32_t index, const struct tt_record *r)
@@ -132,6 +132,7 @@ static void check_event(struct state *s, uint32_t index, const struct tt_record 
         add(s, TT_FINDING_VALUE, index, byte, "holds a type that is not allowed");
     if (r->event.taken_us > s->taken_max_us) s->taken_max_us = r->event.taken_us;
     s->check->events++;
+    if (s->torn) s->check->torn++;
 }
 
 static void check_segment(struct state *s, uint32_t index, const struct tt_record *r)
@@ -160,13 +161,14 @@ static void check_record(struct state *s, uint32_t index, const struct tt_record
                                                   : r->offset;
 }
 
-/* Is anything behind the place known to have been durable? Reads what is left only if it must. */
-static enum tt_status search_durable(struct state *s, uint32_t index, uint64_t place)
+/* Is anything behind the place known to have been durable? Reads what is left only if it must.
+ * *used: whether anything is written behind it in its own file, where that was read. */
+static bool search_durable(struct state *s, uint32_t index, uint64_t place, bool *used)
 {
     struct tt_walk *w = &s->check->walk;
     for (uint32_t k = index; s->durable <= place && k < s->p->files_count; k++) {
         const struct tt_view_file *f = &s->p->files[k];
-        uint64_t position = k == index ? place - f->base_place : 0, used = 0;
+        uint64_t position = k == index ? place - f->base_place : 0, begin = position, end = 0;
         char path[TT_VIEW_PATH_BYTES];
         int32_t file;
         tt_view_path(s->p, f, path);
@@ -177,42 +179,58 @@ static enum tt_status search_durable(struct state *s, uint32_t index, uint64_t p
                             &size) != TT_OK)
                 break;
             tt_salvage_batches(tt_bytes(w->window, size), position,
-                               f->valid ? f->base_place : UINT64_MAX, &s->durable, &used);
+                               f->valid ? f->base_place : UINT64_MAX, &s->durable, &end);
             if (size < TT_WALK_WINDOW_BYTES) break;
             position += size - TT_RECORD_BATCH_BYTES;
         }
         w->io->close(w->io->context, file);
+        if (k == index) *used = end > begin;
     }
-    return s->durable > place ? TT_OK : TT_END;
+    return s->durable > place;
 }
 
-/* Bad bytes at the walk's place. TT_OK: the walk goes on behind them, at *finding's end; TT_END:
- * the segment is done with, or the partition is. */
-static enum tt_status take_damage(struct state *s, uint32_t index, struct tt_finding **finding)
+static enum tt_status note_damage(struct state *s, uint32_t index, bool durable,
+                                  struct tt_finding **finding)
 {
     struct tt_walk *w = &s->check->walk;
     const struct tt_view_file *f = &s->p->files[index];
-    uint64_t place = tt_walk_place(w), file_end = f->base_place + f->bytes;
+    uint64_t place = tt_walk_place(w);
+    bool missing = place >= f->base_place + f->bytes;
     char what[160];
     describe(s, what, sizeof what);
-    *finding = NULL;
-    if (search_durable(s, index, place) != TT_OK) {
-        s->ended = true;
-        if (s->check->view->live) return TT_END; /* it is being written */
-        *finding = add(s, TT_FINDING_TORN, index, place - f->base_place, what);
-        return *finding == NULL ? TT_ENOMEM : TT_END;
-    }
-    bool missing = place >= file_end;
-    *finding = add(s, missing ? TT_FINDING_MISSING : TT_FINDING_RECORDS, index,
-                   place - f->base_place, missing ? "the file ends here" : what);
+    enum tt_finding_kind kind = !durable  ? TT_FINDING_TORN
+                                : missing ? TT_FINDING_MISSING
+                                          : TT_FINDING_RECORDS;
+    *finding = add(s, kind, index, place - f->base_place, missing ? "the file ends here" : what);
     if (*finding == NULL) return TT_ENOMEM;
+    s->torn |= !durable;
     enum tt_status status = tt_walk_salvage(w, s->next_offset);
-    (*finding)->end = tt_walk_place(w);
+    if (status == TT_OK || w->sealed) (*finding)->end = tt_walk_place(w);
     if (status == TT_END && w->sealed) {
         (*finding)->end = w->end;
         s->next_offset = (*finding)->lost_end = s->p->files[index + 1].first_offset;
     }
     return status;
+}
+
+/* No record stands at the walk's place. TT_OK: the walk goes on; if *finding is set, at its end,
+ * with the next record to be told. TT_END: the segment is done with. */
+static enum tt_status take_end(struct state *s, uint32_t index, enum tt_status end,
+                               struct tt_finding **finding)
+{
+    struct tt_walk *w = &s->check->walk;
+    uint64_t place = tt_walk_place(w);
+    bool live = s->check->view->live, used = false;
+    *finding = NULL;
+    if (end == TT_END && w->sealed) return TT_END;
+    bool durable = search_durable(s, index, place, &used);
+    if (!durable && (live || (end == TT_END && !used))) return TT_END;
+    if (live && s->again != place) { /* it may have been written meanwhile */
+        s->again = place;
+        tt_walk_seek_place(w, place);
+        return TT_OK;
+    }
+    return note_damage(s, index, durable, finding);
 }
 
 static enum tt_status check_file(struct state *s, uint32_t index)
@@ -228,8 +246,8 @@ static enum tt_status check_file(struct state *s, uint32_t index)
             if (pending != NULL) pending->lost_end = record.offset;
             pending = NULL;
             check_record(s, index, &record);
-        } else if (status == TT_ECORRUPT) {
-            status = take_damage(s, index, &pending);
+        } else if (status == TT_ECORRUPT || status == TT_END) {
+            status = take_end(s, index, status, &pending);
         }
     }
     if (status == TT_ENOMEM) return status;
@@ -294,8 +312,12 @@ static enum tt_status place_file(struct state *s, uint32_t index)
             tt_check_add(s->check, TT_FINDING_FOREIGN, s->p->number, path, 0,
                          "belongs to partition %u of the log %s and begins with offset %" PRIu64,
                          f->identity.partition, f->identity.history.text, f->own_offset);
-        if (finding != NULL) finding->file_offset = f->first_offset;
-        return finding == NULL ? TT_ENOMEM : TT_OK;
+        if (finding == NULL) return TT_ENOMEM;
+        finding->file_offset = f->first_offset;
+        finding->own_offset = f->own_offset;
+        finding->misnamed = f->identity.partition == s->p->number &&
+                            tt_history_equal(f->identity.history, s->check->view->meta.history);
+        return TT_OK;
     }
     uint64_t base = 0;
     bool known = infer_base(s->check, path, &base);
@@ -360,15 +382,20 @@ static enum tt_status check_ceiling(struct tt_check *check, const struct tt_view
 static enum tt_status check_partition(struct tt_check *check, struct tt_view_partition *p)
 {
     struct state s = {.check = check, .p = p, .taken_max_us = INT64_MIN};
-    if (p->status != TT_OK)
-        return tt_check_add(check, TT_FINDING_DIRECTORY, p->number, p->directory, 0, "%s",
-                            tt_status_text(p->status)) == NULL
-                   ? TT_ENOMEM
-                   : TT_OK;
+    if (p->status != TT_OK) {
+        struct tt_finding *f = tt_check_add(check, TT_FINDING_DIRECTORY, p->number, p->directory, 0,
+                                            "%s", tt_status_text(p->status));
+        if (f != NULL) f->status = p->status;
+        return f == NULL ? TT_ENOMEM : TT_OK;
+    }
     for (uint32_t i = 0; i < p->files_count; i++)
         if (p->files[i].valid && p->files[i].durable_place > s.durable)
             s.durable = p->files[i].durable_place;
+    uint32_t first = check->count;
+    uint64_t torn = check->torn;
     enum tt_status status = check_files(&s);
+    for (uint32_t i = first; i < check->count; i++)
+        if (check->items[i].kind == TT_FINDING_TORN) check->items[i].behind = check->torn - torn;
     return status == TT_OK ? check_ceiling(check, p, s.next_offset) : status;
 }
 

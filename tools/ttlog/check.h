@@ -14,6 +14,7 @@ enum tt_finding_kind {
     TT_FINDING_FOREIGN,    /* a segment of another log, partition or offset */
     TT_FINDING_RECORDS,    /* bytes from `place` to `end` are no records */
     TT_FINDING_MISSING,    /* the file ends at `place`, but the next one begins at `end` */
+    TT_FINDING_BESIDE,     /* a file that is made from the segments is bad */
     TT_FINDING_VALUE,      /* a record that is whole, but says what cannot be */
     TT_FINDING_TORN,       /* an unfinished write: the next start cuts it off. No damage */
     TT_FINDING_UNREADABLE, /* the device failed, or a file cannot be opened */
@@ -30,6 +31,10 @@ struct tt_finding {
     uint64_t place, end;           /* RECORDS, MISSING, TORN */
     uint64_t lost_first, lost_end; /* offsets of the events that were there */
     int64_t taken_max_us;          /* RECORDS, MISSING: of all events before */
+    enum tt_status status;         /* DIRECTORY: why */
+    bool misnamed; /* FOREIGN: it is a segment of this partition; and its first offset: */
+    uint64_t own_offset;
+    uint64_t behind; /* TORN: whole events behind the bad bytes, which are cut off with them */
     char what[TT_RECOVERY_ERROR_BYTES]; /* one clause */
 };
 
@@ -39,6 +44,7 @@ struct tt_check {
     struct tt_finding *items;
     uint32_t count, max;
     uint64_t records, events, bytes; /* that were read and are good */
+    uint64_t torn;                   /* of the events: behind an unfinished write */
     uint32_t segments;
 };
 

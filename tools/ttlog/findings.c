@@ -14,6 +14,7 @@ static const char *const kinds[] = {
     [TT_FINDING_RECORDS] = "records",
     [TT_FINDING_MISSING] = "missing",
     [TT_FINDING_VALUE] = "value",
+    [TT_FINDING_BESIDE] = "beside",
     [TT_FINDING_TORN] = "torn",
     [TT_FINDING_UNREADABLE] = "unreadable",
     [TT_FINDING_REFUSED] = "refused",
@@ -39,7 +40,11 @@ void tt_findings_print(const struct tt_check *check)
             printf("; offset %" PRIu64 " is lost", f->lost_first);
         else if (lost(f) > 1)
             printf("; offsets %" PRIu64 " to %" PRIu64 " are lost", f->lost_first, f->lost_end - 1);
-        printf("%s\n", f->kind == TT_FINDING_TORN ? "; the next start cuts it off" : "");
+        if (f->kind == TT_FINDING_TORN) printf("; the next start cuts it off");
+        if (f->behind != 0)
+            printf(", with %" PRIu64 " whole events behind it (ttlog repair keeps them)",
+                   f->behind);
+        printf("\n");
     }
 }
 

@@ -1,0 +1,362 @@
+// ttlog against logs of real brokers: while they are written, and after bytes of every kind of file were
+// damaged. What is repaired must be served again, and clients must be told what is lost.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import test from 'node:test';
+import { binary, broker_test, Broker, run_to_end, temporary_directory } from './lib/broker.mjs';
+import { publish, publish_all, publish_lines } from './lib/publish.mjs';
+import { seeded } from './lib/random.mjs';
+import { subscribe } from './lib/sse.mjs';
+import { within } from './lib/wait.mjs';
+
+const program = path.join(path.dirname(binary), 'ttlog');
+const fatal = /Sanitizer|ASSERT|runtime error:/;
+
+/** Runs ttlog to its end: { code, stdout, stderr }. */
+function ttlog(...args) {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => (stdout += text));
+  child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text));
+  const end = new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code, signal) => resolve({ code: signal ?? code, stdout, stderr }));
+  });
+  return within(end, () => `the end of ttlog ${args.join(' ')}:\n${stderr}`).then((result) => {
+    assert.doesNotMatch(result.stderr, fatal);
+    return result;
+  });
+}
+
+async function json(...args) {
+  const { stdout, stderr, code } = await ttlog(...args, '--json');
+  assert.equal(stderr, '');
+  return { code, ...JSON.parse(stdout) };
+}
+
+async function dump(directory, ...args) {
+  const { code, stdout, stderr } = await ttlog('dump', directory, ...args);
+  assert.equal(stderr, '');
+  assert.equal(code, 0);
+  return stdout.trim() === '' ? [] : stdout.trimEnd().split('\n').map((line) => JSON.parse(line));
+}
+
+const skip = process.env.TT_SMALL === '1' ? 'not in the small set' : false;
+
+const pad = 'x'.repeat(500);
+const event = (n, channel = `c.${n % 7}`) => ({ channel, payload: { n, pad } });
+
+/** A log with `count` events in segments of 2 MiB, whose broker was ended cleanly. Gives its directory. */
+async function make_log(count, args = []) {
+  const broker = await Broker.start({
+    data: temporary_directory(),
+    args: ['--log-segment-bytes=2MiB', '--tail-bytes=2MiB', ...args],
+  });
+  for (let n = 0; n < count; n += 500) {
+    await publish_lines(broker, Array.from({ length: Math.min(500, count - n) }, (_, i) => event(n + i)));
+  }
+  await broker.stop();
+  return { directory: broker.data, history: broker.history, args: broker.options.args };
+}
+
+async function with_log(count, args, use) {
+  const log = await make_log(count, args);
+  try {
+    await use(log);
+  } finally {
+    fs.rmSync(log.directory, { recursive: true, force: true });
+  }
+}
+
+function flip(file, byte, bits = 0x40) {
+  const fd = fs.openSync(file, 'r+');
+  const one = Buffer.alloc(1);
+  fs.readSync(fd, one, 0, 1, byte);
+  one[0] ^= bits;
+  fs.writeSync(fd, one, 0, 1, byte);
+  fs.closeSync(fd);
+}
+
+function segments(directory, partition = 0) {
+  return fs
+    .readdirSync(path.join(directory, String(partition)))
+    .filter((name) => name.endsWith('.seg'))
+    .sort();
+}
+
+const seg = (log, index, partition = 0) =>
+  path.join(log.directory, String(partition), segments(log.directory, partition).at(index));
+
+/** The records of one segment file, as `dump --raw` tells them. */
+async function records_of(log, file) {
+  return (await dump(log.directory, '--raw')).filter((record) => record.file === path.basename(file));
+}
+
+test('the command line says what it takes, and refuses the rest', async () => {
+  const help = await ttlog('--help');
+  assert.equal(help.code, 0);
+  for (const command of ['ls', 'dump', 'verify', 'cursor', 'repair']) {
+    assert.match(help.stdout, new RegExp(`ttlog ${command} `));
+    const own = await ttlog(command, '--help');
+    assert.equal(own.code, 0);
+    assert.match(own.stdout, /Exit status: 0 good; 1 damage/);
+    const missing = await ttlog(command);
+    assert.equal(missing.code, 2);
+    assert.match(missing.stderr, /directory is missing/);
+  }
+  for (const [args, why] of [
+    [[], /usage/],
+    [['list', '.'], /list: allowed: ls, dump/],
+    [['dump', '.', '--from=x'], /--from=x: allowed: an offset, or an event's id/],
+    [['dump', '.', '--from=9', '--to=3'], /--from is behind --to/],
+    [['dump', '.', '--channel=a*b'], /--channel=a\*b: /],
+    [['dump', '.', '--since=yesterday'], /--since=yesterday: allowed: unix ms/],
+    [['ls', '.', '--yes'], /--yes: there is no such option here/],
+    [['verify', '.', '--json=1'], /takes no value/],
+    [['dump', '.', '--limit'], /--limit: a value is missing/],
+    [['cursor', '.'], /give either a cursor or --at/],
+    [['cursor', '.', 'a', 'b'], /b: one argument too many/],
+  ]) {
+    const { code, stderr, stdout } = await ttlog(...args);
+    assert.equal(code, 2, args.join(' '));
+    assert.match(stderr, why);
+    assert.equal(stdout, '');
+  }
+  const nothing = await ttlog('ls', '/dev');
+  assert.equal(nothing.code, 3);
+  assert.match(nothing.stderr, /there is no log here/);
+});
+
+broker_test(
+  'a log is looked at while it is written, rolled and retired',
+  {
+    args: [
+      '--log-partitions=2', '--log-segment-bytes=2MiB', '--tail-bytes=2MiB', '--log-retention-bytes=16MiB',
+    ],
+  },
+  async (broker, t) => {
+    const random = seeded(t);
+    let published = 0;
+    let stop = false;
+    const publishing = (async () => {
+      while (!stop) {
+        const batch = Array.from({ length: 100 }, () => event(published++, `c.${random.between(0, 49)}`));
+        await publish_lines(broker, batch);
+      }
+    })();
+    try {
+      const oldest = segments(broker.data)[0];
+      do {
+        const { code, damaged, in_use, findings } = await json('verify', broker.data);
+        assert.deepEqual({ code, damaged, in_use, findings }, { code: 0, damaged: false, in_use: true, findings: [] });
+        const ls = await json('ls', broker.data);
+        assert.equal(ls.process, String(broker.pid));
+        assert.equal(ls.partitions.length, 2);
+        /* What is there is told without a gap, though files come and go meanwhile; what retention takes
+         * away while it is read may only be missing at the beginning. */
+        for (const partition of [0, 1]) {
+          const from = ls.partitions[partition].next;
+          const lines = await dump(broker.data, `--partition=${partition}`, `--from=${from}`);
+          lines.forEach((line, i) => assert.equal(line.id, `${broker.history}-${partition}-${from + i}`));
+        }
+        await publish_all(broker, [event(0, 'other')]);
+      } while (segments(broker.data)[0] === oldest);
+    } finally {
+      stop = true;
+      await publishing;
+    }
+    const refused = await ttlog('repair', broker.data, '--yes');
+    assert.equal(refused.code, 4);
+    assert.match(refused.stderr, /locked by another broker/);
+  },
+);
+
+broker_test('dump gives what subscribers got, and chooses', { args: ['--log-partitions=3'] }, async (broker) => {
+  const client = await subscribe(broker, '/sse?channels=*');
+  const ids = [];
+  for (let n = 0; n < 60; n++) {
+    ids.push(await publish(broker, { ...event(n), headers: { a: 'b' }, ...(n % 5 ? {} : { conflate: false }) }));
+  }
+  const got = await client.received(60);
+  const lines = await dump(broker.data);
+  assert.equal(lines.length, 60);
+  const by_id = new Map(lines.map((line) => [line.id, line]));
+  for (const one of got) assert.deepEqual(by_id.get(one.json.id), one.json);
+  const only = await dump(broker.data, '--channel=c.1,c.2');
+  assert.deepEqual(
+    only.map((line) => line.channel).filter((channel) => channel !== 'c.1' && channel !== 'c.2'), [],
+  );
+  assert.equal(only.length, lines.filter((line) => /^c\.[12]$/.test(line.channel)).length);
+  assert.equal((await dump(broker.data, '--channel=c.*', '--limit=7')).length, 7);
+  const id = ids.at(-1);
+  assert.deepEqual((await dump(broker.data, `--from=${id}`)).map((line) => line.id), [id]);
+  const other = await ttlog('dump', broker.data, '--from=zzzzzz-0-1');
+  assert.equal(other.code, 2);
+  assert.match(other.stderr, /history zzzzzz/);
+  /* By the time at which the broker took it. */
+  const ms = got[30].json.timestamp;
+  const since = await dump(broker.data, `--since=${ms}`);
+  const until = await dump(broker.data, `--until=${ms}`);
+  assert.equal(since.length + until.length, 60);
+  assert.ok(since.every((line) => line.timestamp >= ms) && until.every((line) => line.timestamp < ms));
+  client.cut();
+});
+
+broker_test('cursors are explained, and made', { args: ['--log-partitions=2'] }, async (broker) => {
+  for (let n = 0; n < 40; n++) await publish(broker, event(n));
+  const earliest = (await json('cursor', broker.data, '--at=earliest')).cursor;
+  const latest = (await json('cursor', broker.data, '--at=latest')).cursor;
+  const told = await json('cursor', broker.data, earliest);
+  assert.equal(told.form, 'full');
+  assert.equal(told.resync, null);
+  assert.equal(told.partitions.reduce((sum, p) => sum + p.to_come, 0), 40);
+  assert.ok((await json('cursor', broker.data, latest)).partitions.every((p) => p.to_come === 0));
+  /* The broker agrees. */
+  const client = await subscribe(broker, `/sse?channels=*&cursor=${encodeURIComponent(earliest)}`);
+  assert.equal((await client.received(40)).length, 40);
+  assert.equal(client.all.filter((one) => one.control).length, 1);
+  client.cut();
+  const narrow = await json('cursor', broker.data, `${broker.history}-1-3/2`);
+  assert.equal(narrow.partitions.length, 1);
+  assert.equal(narrow.partitions[0].start, 4);
+  const list = await json('cursor', broker.data, `${broker.history}-1-3/2,${broker.history}-1-7`);
+  assert.equal(list.partitions[0].start, 8);
+  for (const [cursor, resync] of [
+    ['rubbish', 'history'],
+    ['zzzzzz-0-5/2', 'history'],
+    [`${broker.history}-0-${2 ** 40}/2`, 'ahead'],
+  ]) {
+    const answer = await json('cursor', broker.data, cursor);
+    assert.equal(answer.code, 0);
+    assert.equal(answer.resync, resync, cursor);
+    const asked = await subscribe(broker, `/sse?channels=*&cursor=${encodeURIComponent(cursor)}`);
+    assert.equal((await asked.control('resync')).json.reason, resync, cursor);
+    asked.cut();
+  }
+  const text = await ttlog('cursor', broker.data, earliest);
+  assert.match(text.stdout, /the broker resumes exactly/);
+});
+
+test('every kind of damaged file is found, named, and repaired', { skip, timeout: 600_000 }, async (t) => {
+  const random = seeded(t);
+  await with_log(12000, [], async (log) => {
+    assert.ok(segments(log.directory).length >= 3);
+    const pristine = `${log.directory}.pristine`;
+    fs.cpSync(log.directory, pristine, { recursive: true });
+    try {
+      const first = await records_of(log, seg(log, 0));
+      const of = (what) => first.filter((record) => record.class === what);
+      const one = random.pick(of('event').slice(1, -1));
+      const file = path.relative(log.directory, seg(log, 0));
+      const middle = path.relative(log.directory, seg(log, 1));
+      const cases = [
+        { what: 'an event', file, byte: one.byte + 20, at: one.byte, lost: 1 },
+        { what: 'the length of an event', file, byte: one.byte, at: one.byte, lost: 1 },
+        { what: 'a batch', file, byte: of('batch').at(-1).byte + 50, at: of('batch').at(-1).byte, lost: 0 },
+        { what: 'the beginning of a segment', file: middle, byte: 30, at: 0, lost: 0, refused: true },
+        { what: 'the batch at the beginning', file: middle, byte: 150, at: 128, lost: 0, refused: true },
+        { what: 'META', file: 'META', byte: 20, lost: 0, refused: true },
+        { what: 'META that is gone', file: 'META', gone: true, lost: 0, refused: true },
+        { what: 'the ceiling', file: '0/ceiling', byte: 10, also: 4106, lost: 0, refused: true },
+        { what: 'a segment that was cut short', file, cut: 500_000, lost: 'some', refused: true },
+        { what: 'a segment that is gone', file: middle, gone: true, lost: 'some', refused: true },
+      ];
+      for (const one_case of cases) {
+        fs.rmSync(log.directory, { recursive: true });
+        fs.cpSync(pristine, log.directory, { recursive: true });
+        const damaged = path.join(log.directory, one_case.file);
+        if (one_case.gone) fs.unlinkSync(damaged);
+        else if (one_case.cut) fs.truncateSync(damaged, one_case.cut);
+        else flip(damaged, one_case.byte);
+        if (one_case.also) flip(damaged, one_case.also);
+        const found = await json('verify', log.directory);
+        assert.equal(found.code, 1, one_case.what);
+        const finding = found.findings.find((each) => each.damage);
+        /* Of a file that is gone, the one before it is told. */
+        if (!one_case.gone) assert.equal(finding.file, damaged, one_case.what);
+        if (one_case.at !== undefined) assert.equal(finding.byte, one_case.at, one_case.what);
+        const lost = found.findings.reduce((sum, each) => sum + each.lost_count, 0);
+        if (one_case.lost === 'some') assert.ok(lost > 0 && lost < 12000, one_case.what);
+        else assert.equal(lost, one_case.lost, one_case.what);
+        if (one_case.refused) {
+          const { code, stderr } = await run_to_end([
+            `--data=${log.directory}`, '--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0', ...log.args,
+          ]);
+          assert.notEqual(code, 0, one_case.what);
+          assert.ok(stderr.includes(log.directory), `${one_case.what}: names the file: ${stderr}`);
+        }
+        const before = fs.readdirSync(path.join(log.directory, '0')).length;
+        const asked = await ttlog('repair', log.directory);
+        assert.equal(asked.code, 1, 'nothing is done without --yes');
+        assert.match(asked.stdout, /Nothing was changed: --yes does it/);
+        assert.equal(fs.readdirSync(path.join(log.directory, '0')).length, before);
+        const repaired = await json('repair', log.directory, '--yes');
+        assert.deepEqual(
+          { code: repaired.code, damaged_now: repaired.damaged_now, lost: repaired.lost },
+          { code: 0, damaged_now: false, lost },
+          one_case.what,
+        );
+        const after = await json('verify', log.directory);
+        assert.equal(after.code, 0, `${one_case.what}: ${JSON.stringify(after.findings)}`);
+        assert.equal(after.events, 12000 - lost);
+        const broker = await Broker.start({ data: log.directory, args: log.args });
+        try {
+          assert.equal(broker.history, log.history, 'the history is the same');
+          const client = await subscribe(broker, '/sse?channels=*&from=earliest');
+          const id = await publish(broker, event(-1));
+          assert.ok(Number(id.split('-')[2]) >= 12000, 'no offset is used again');
+          await client.when((c) => c.events.at(-1)?.json.id === id, `the event behind ${one_case.what}`);
+          assert.equal(client.events.length, 12001 - lost);
+          if (lost !== 0) {
+            const gap = client.all.find((each) => each.type === 'gap');
+            assert.equal(gap?.json.reason, 'crash', `${one_case.what}: the loss is told`);
+          }
+          client.cut();
+        } finally {
+          await broker.stop();
+          await broker.dispose();
+        }
+      }
+    } finally {
+      fs.rmSync(pristine, { recursive: true, force: true });
+    }
+  });
+});
+
+test('a client resumes across what a repair took away, and is told by gap', { skip }, async () => {
+  await with_log(3000, [], async (log) => {
+    const records = (await records_of(log, seg(log, 0))).filter((record) => record.class === 'event');
+    const lost = records.slice(100, 104);
+    for (const record of lost) flip(seg(log, 0), record.byte + 60);
+    const { code, findings } = await json('repair', log.directory, '--yes');
+    assert.equal(code, 0);
+    assert.equal(findings[0].lost_first, lost[0].offset);
+    assert.equal(findings[0].lost_count, 4, 'neighbours are one finding');
+    const kept = fs.readdirSync(path.join(log.directory, '0')).filter((name) => name.includes('.bad-'));
+    assert.deepEqual(kept, [`${path.basename(seg(log, 0))}.bad-${lost[0].byte}`]);
+    const size = fs.statSync(path.join(log.directory, '0', kept[0])).size;
+    assert.equal(size, lost.reduce((sum, record) => sum + record.length, 0), 'the bad bytes are kept');
+    const gaps = (await dump(log.directory)).filter((line) => line.gap);
+    assert.deepEqual(gaps, [{ gap: { partition: 0, from: lost[0].offset, to: lost[3].offset } }]);
+    const broker = await Broker.start({ data: log.directory, args: log.args });
+    try {
+      const cursor = `${log.history}-0-${lost[0].offset - 1}`;
+      const client = await subscribe(broker, `/sse?channels=*&cursor=${cursor}`);
+      await client.when((c) => c.events.length === 3000 - lost[3].offset - 1, 'everything behind the gap');
+      assert.equal(client.all.filter((each) => each.type === 'gap').length, 1);
+      assert.equal(client.events[0].json.id, `${log.history}-0-${lost[3].offset + 1}`);
+      client.cut();
+      const later = await subscribe(broker, `/sse?channels=*&cursor=${log.history}-0-${lost[3].offset}`);
+      await later.when((c) => c.events.length === 3000 - lost[3].offset - 1, 'everything behind');
+      assert.equal(later.all.some((each) => each.type === 'gap'), false, 'not for who had it');
+      later.cut();
+    } finally {
+      await broker.stop();
+      await broker.dispose();
+    }
+  });
+});
