@@ -49,6 +49,11 @@ void tt_subscriptions_destroy(struct tt_subscriptions **out)
     *out = NULL;
 }
 
+static struct tt_bytes text_of(const struct tt_followed *f)
+{
+    return tt_bytes(f->text, f->text_bytes);
+}
+
 /* Patterns of different kinds may have the same text ("a." is a channel too): the kind is mixed in.
  */
 static uint64_t bucket_hash(uint64_t hash, uint8_t kind)
@@ -111,7 +116,7 @@ static void count_kind(struct tt_subscriptions *s, struct tt_followed *f, bool a
         return;
     }
     case TT_PATTERN_PREFIX: {
-        uint64_t *level = &s->prefix_levels[dots(tt_bytes(f->text, f->text_bytes))];
+        uint64_t *level = &s->prefix_levels[dots(text_of(f))];
         if (add)
             ++*level;
         else
@@ -149,7 +154,7 @@ static struct tt_followed *obtain(struct tt_subscriptions *s, const struct tt_pa
 static void drop_if_unused(struct tt_subscriptions *s, struct tt_followed *f)
 {
     if (f->clients_count != 0) return;
-    struct tt_followed **link = find(s, f->kind, f->hash, tt_bytes(f->text, f->text_bytes));
+    struct tt_followed **link = find(s, f->kind, f->hash, text_of(f));
     TT_ASSERT(*link == f);
     *link = f->next_;
     count_kind(s, f, false);
@@ -176,6 +181,72 @@ static bool append(struct tt_subscriptions *s, struct tt_followed *f, struct tt_
     return true;
 }
 
+static int compare_texts(struct tt_bytes a, struct tt_bytes b)
+{
+    if (a.size != b.size) return a.size < b.size ? -1 : 1;
+    return a.size == 0 ? 0 : memcmp(a.data, b.data, a.size);
+}
+
+/* Channels first, by the low half of their hash; then patterns by their text. */
+static int in_order(const void *a, const void *b)
+{
+    const struct tt_followed *x = ((const struct tt_subscription_entry *)a)->followed;
+    const struct tt_followed *y = ((const struct tt_subscription_entry *)b)->followed;
+    bool px = x->kind != TT_PATTERN_EXACT;
+    bool py = y->kind != TT_PATTERN_EXACT;
+    if (px != py) return px ? 1 : -1;
+    if (px) return compare_texts(text_of(x), text_of(y));
+    uint32_t hx = (uint32_t)x->hash;
+    uint32_t hy = (uint32_t)y->hash;
+    return hx < hy ? -1 : hx > hy ? 1 : 0;
+}
+
+/* The first channel of at least this hash. */
+static uint32_t first_candidate(const struct tt_subscription *sub, uint32_t hash)
+{
+    uint32_t low = 0;
+    uint32_t high = sub->exact;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if ((uint32_t)sub->entries[middle].followed->hash < hash)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The pattern of this text, or count. */
+static uint32_t find_pattern(const struct tt_subscription *sub, struct tt_bytes text)
+{
+    uint32_t low = sub->exact;
+    uint32_t high = sub->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        int order = compare_texts(text_of(sub->entries[middle].followed), text);
+        if (order == 0) return middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return sub->count;
+}
+
+static struct tt_subscription_entry *entry_of(struct tt_subscription *sub,
+                                              const struct tt_followed *f)
+{
+    uint32_t i = sub->count;
+    if (f->kind != TT_PATTERN_EXACT) {
+        i = find_pattern(sub, text_of(f));
+    } else {
+        i = first_candidate(sub, (uint32_t)f->hash);
+        while (i < sub->exact && sub->entries[i].followed != f) i++;
+    }
+    TT_ASSERT(i < sub->count && sub->entries[i].followed == f);
+    return &sub->entries[i];
+}
+
 static void take_out(struct tt_subscriptions *s, struct tt_subscription_entry *entry)
 {
     struct tt_followed *f = entry->followed;
@@ -184,37 +255,68 @@ static void take_out(struct tt_subscriptions *s, struct tt_subscription_entry *e
     if (entry->index != last) {
         struct tt_client *moved = f->clients[last];
         f->clients[entry->index] = moved;
-        struct tt_subscription *other = tt_client_subscription(moved);
-        for (uint32_t i = 0; i < other->count; i++) {
-            if (other->entries[i].followed == f) {
-                other->entries[i].index = entry->index;
-                break;
-            }
-        }
+        entry_of(tt_client_subscription(moved), f)->index = entry->index;
     }
     drop_if_unused(s, f);
 }
 
-/* Is patterns[i] made superfluous by another of them (or doubled by an earlier one)? */
-static bool is_covered(const struct tt_pattern *patterns, uint32_t count, uint32_t i)
+/* While a subscription is added nobody else is: the client stands last where it stands at all. */
+static bool stands_last(const struct tt_followed *f, const struct tt_client *client)
 {
-    for (uint32_t j = 0; j < count; j++) {
-        if (j == i || !tt_pattern_covers(&patterns[j], &patterns[i])) continue;
-        if (!tt_pattern_covers(&patterns[i], &patterns[j]) || j < i) return true;
+    return f->clients_count != 0 && f->clients[f->clients_count - 1] == client;
+}
+
+/* Does the client that is being added follow a prefix of that text, of at most `size` bytes? */
+static bool follows_prefix(const struct tt_subscriptions *s, const struct tt_client *client,
+                           struct tt_bytes text, size_t size)
+{
+    unsigned level = 0;
+    for (size_t i = 0; i < size; i++) {
+        if (text.data[i] != '.') continue;
+        if (s->prefix_levels[++level] == 0) continue;
+        struct tt_bytes prefix = tt_bytes(text.data, i + 1);
+        const struct tt_followed *f = *find(s, TT_PATTERN_PREFIX, tt_hash(&s->key, prefix), prefix);
+        if (f != NULL && stands_last(f, client)) return true;
     }
     return false;
 }
 
-static int by_kind_and_hash(const void *a, const void *b)
+/* Adds the patterns of one kind, each once. TT_OK, TT_ENOMEM: what was added stays in sub. */
+static enum tt_status add_kind(struct tt_subscriptions *s, struct tt_client *client,
+                               const struct tt_pattern *patterns, uint32_t count,
+                               enum tt_pattern_kind kind, struct tt_subscription *sub)
 {
-    const struct tt_subscription_entry *x = a;
-    const struct tt_subscription_entry *y = b;
-    bool px = x->followed->kind != TT_PATTERN_EXACT;
-    bool py = y->followed->kind != TT_PATTERN_EXACT;
-    if (px != py) return px ? 1 : -1;
-    uint32_t hx = (uint32_t)x->followed->hash;
-    uint32_t hy = (uint32_t)y->followed->hash;
-    return hx < hy ? -1 : hx > hy ? 1 : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tt_pattern *p = &patterns[i];
+        if (p->kind != kind) continue;
+        if (kind == TT_PATTERN_EXACT && follows_prefix(s, client, p->text, p->text.size)) continue;
+        struct tt_subscription_entry *entry = &sub->entries[sub->count];
+        entry->followed = obtain(s, p);
+        if (entry->followed == NULL) return TT_ENOMEM;
+        if (stands_last(entry->followed, client)) continue; /* a double */
+        if (!append(s, entry->followed, client, &entry->index)) {
+            drop_if_unused(s, entry->followed);
+            return TT_ENOMEM;
+        }
+        sub->count++;
+    }
+    return TT_OK;
+}
+
+/* Takes out the prefixes that a shorter one covers. */
+static void reduce_prefixes(struct tt_subscriptions *s, struct tt_client *client,
+                            struct tt_subscription *sub)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < sub->count; i++) {
+        struct tt_bytes text = text_of(sub->entries[i].followed);
+        /* What covers the one that covers it covers it, too: the order does not matter. */
+        if (follows_prefix(s, client, text, text.size - 1))
+            take_out(s, &sub->entries[i]);
+        else
+            sub->entries[kept++] = sub->entries[i];
+    }
+    sub->count = kept;
 }
 
 enum tt_status tt_subscriptions_add(struct tt_subscriptions *s, struct tt_client *client,
@@ -225,20 +327,21 @@ enum tt_status tt_subscriptions_add(struct tt_subscriptions *s, struct tt_client
     struct tt_subscription *sub =
         calloc(1, sizeof *sub + count * sizeof(struct tt_subscription_entry));
     if (sub == NULL) return TT_ENOMEM;
-    for (uint32_t i = 0; i < count; i++) {
-        if (is_covered(patterns, count, i)) continue;
-        struct tt_subscription_entry *entry = &sub->entries[sub->count];
-        entry->followed = obtain(s, &patterns[i]);
-        if (entry->followed == NULL || !append(s, entry->followed, client, &entry->index)) {
-            if (entry->followed != NULL) drop_if_unused(s, entry->followed);
-            while (sub->count != 0) take_out(s, &sub->entries[--sub->count]);
-            free(sub);
-            return TT_ENOMEM;
-        }
-        if (patterns[i].kind == TT_PATTERN_EXACT) sub->exact++;
-        sub->count++;
+    /* From the widest to the narrowest, so that what is covered is known when it comes. */
+    enum tt_status status = add_kind(s, client, patterns, count, TT_PATTERN_ALL, sub);
+    if (status == TT_OK && sub->count == 0) {
+        status = add_kind(s, client, patterns, count, TT_PATTERN_PREFIX, sub);
+        if (status == TT_OK) reduce_prefixes(s, client, sub);
+        uint32_t wide = sub->count;
+        if (status == TT_OK) status = add_kind(s, client, patterns, count, TT_PATTERN_EXACT, sub);
+        sub->exact = sub->count - wide;
     }
-    qsort(sub->entries, sub->count, sizeof sub->entries[0], by_kind_and_hash);
+    if (status != TT_OK) {
+        while (sub->count != 0) take_out(s, &sub->entries[--sub->count]);
+        free(sub);
+        return status;
+    }
+    qsort(sub->entries, sub->count, sizeof sub->entries[0], in_order);
     s->bytes += sizeof *sub + sub->count * sizeof(struct tt_subscription_entry);
     *out = sub;
     return TT_OK;
@@ -283,21 +386,6 @@ unsigned tt_subscriptions_match(const struct tt_subscriptions *s, struct tt_byte
     return n;
 }
 
-/* Entries are sorted by hash: a binary search finds the first candidate. */
-static uint32_t first_candidate(const struct tt_subscription *sub, uint32_t hash)
-{
-    uint32_t low = 0;
-    uint32_t high = sub->exact;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if ((uint32_t)sub->entries[middle].followed->hash < hash)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 bool tt_subscription_may_match(const struct tt_subscription *sub, uint32_t channel_hash)
 {
     if (sub->exact != sub->count) return true;
@@ -311,11 +399,14 @@ bool tt_subscription_matches(const struct tt_subscription *sub, struct tt_bytes 
     for (uint32_t i = first_candidate(sub, channel_hash); i < sub->exact; i++) {
         const struct tt_followed *f = sub->entries[i].followed;
         if ((uint32_t)f->hash != channel_hash) break;
-        if (tt_bytes_equal(tt_bytes(f->text, f->text_bytes), channel)) return true;
+        if (tt_bytes_equal(text_of(f), channel)) return true;
     }
-    for (uint32_t i = sub->exact; i < sub->count; i++) {
-        const struct tt_followed *f = sub->entries[i].followed;
-        if (tt_bytes_starts(channel, tt_bytes(f->text, f->text_bytes))) return true;
+    if (sub->exact == sub->count) return false;
+    if (sub->entries[sub->exact].followed->kind == TT_PATTERN_ALL) return true;
+    for (size_t i = 0; i < channel.size; i++) {
+        if (channel.data[i] == '.' &&
+            find_pattern(sub, tt_bytes(channel.data, i + 1)) != sub->count)
+            return true;
     }
     return false;
 }

@@ -35,7 +35,7 @@ struct tt_subscription_entry {
 /* What one client follows; owned by the client, changed here only. */
 struct tt_subscription {
     uint32_t count;
-    uint32_t exact; /* the first `exact` entries are channels, by rising hash; then patterns */
+    uint32_t exact; /* the first `exact` entries are channels, by hash; then patterns, by text */
     struct tt_subscription_entry entries[];
 };
 
@@ -49,7 +49,8 @@ TT_MUST_USE enum tt_status tt_subscriptions_create(struct tt_subscriptions **s,
 void tt_subscriptions_destroy(
     struct tt_subscriptions **s); /* nobody may follow anything any more */
 
-/* The client follows these patterns from now on (count > 0). TT_OK, TT_ENOMEM (nothing changed). */
+/* The client follows these patterns from now on (count > 0). Costs count * log(count). TT_OK,
+ * TT_ENOMEM (nothing changed). */
 TT_MUST_USE enum tt_status tt_subscriptions_add(struct tt_subscriptions *s,
                                                 struct tt_client *client,
                                                 const struct tt_pattern *patterns, uint32_t count,

@@ -1,6 +1,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "shard/client/client.h"
 #include "shard/fanout/subscriptions.h"
@@ -137,4 +138,69 @@ Test(subscriptions, agrees_with_a_naive_match)
             }
         }
     }
+}
+
+/* As many as the option --max-channels-per-client allows, of all kinds, each some times: the time
+ * limit is far from what it takes, and far below what comparing all with all takes. */
+Test(subscriptions, a_hundred_thousand_patterns_in_one_subscription, .timeout = 60)
+{
+    enum { COUNT = 100000, LEVEL = 40 };
+    char(*texts)[32] = malloc(COUNT * sizeof *texts);
+    struct tt_pattern *patterns = malloc(COUNT * sizeof *patterns);
+    bool *wide = calloc((size_t)LEVEL * LEVEL, sizeof *wide); /* a.b.* */
+    bool *wider = calloc(LEVEL, sizeof *wider);               /* a.* */
+    cr_assert(texts != NULL && patterns != NULL && wide != NULL && wider != NULL);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        unsigned a = (unsigned)rand_r(&seed) % LEVEL, b = (unsigned)rand_r(&seed) % LEVEL,
+                 c = (unsigned)rand_r(&seed) % 1000, kind = (unsigned)rand_r(&seed) % 100;
+        if (kind == 0 && a % 4 == 0) {
+            snprintf(texts[i], sizeof texts[i], "l%u.*", a);
+            wider[a] = true;
+        } else if (kind < 20 && b % 3 == 0) {
+            snprintf(texts[i], sizeof texts[i], "l%u.m%u.*", a, b);
+            wide[a * LEVEL + b] = true;
+        } else {
+            snprintf(texts[i], sizeof texts[i], "l%u.m%u.n%u", a, b, c);
+        }
+        patterns[i] = pattern(texts[i]);
+    }
+    for (uint32_t k = 0; k < 3; k++)
+        cr_assert_eq(tt_subscriptions_add(subs, &clients[k], patterns, COUNT / (k + 1),
+                                          &clients[k].subscription),
+                     TT_OK);
+    const struct tt_subscription *sub = clients[0].subscription;
+    cr_assert_gt(sub->exact, 10000);
+    cr_assert_gt(sub->count - sub->exact, 300);
+    for (uint32_t i = 0; i < COUNT; i += 7) {
+        /* Its own name where it is a channel, else one below it. */
+        char name[40];
+        size_t size = strlen(texts[i]);
+        if (patterns[i].kind == TT_PATTERN_PREFIX) size--;
+        snprintf(name, sizeof name, "%.*s%s", (int)size, texts[i],
+                 patterns[i].kind == TT_PATTERN_PREFIX ? "x" : "");
+        cr_assert_eq(hits(&clients[0], name), 1, "%s", name);
+        cr_assert(tt_subscription_matches(sub, tt_bytes_text(name), hash32(name)), "%s", name);
+    }
+    for (unsigned a = 0; a < LEVEL; a++) {
+        for (unsigned b = 0; b < LEVEL; b++) {
+            char name[40];
+            snprintf(name, sizeof name, "l%u.m%u.nobody", a, b);
+            bool expected = wider[a] || wide[a * LEVEL + b];
+            cr_assert_eq(hits(&clients[0], name), expected, "%s", name);
+            cr_assert_eq(tt_subscription_matches(sub, tt_bytes_text(name), hash32(name)), expected,
+                         "%s", name);
+        }
+    }
+    /* The first one goes, and its places are filled by the others. */
+    tt_subscriptions_remove(subs, &clients[0], &clients[0].subscription);
+    for (uint32_t i = 0; i < COUNT / 3; i += 7)
+        if (patterns[i].kind == TT_PATTERN_EXACT)
+            for (uint32_t k = 1; k < 3; k++) cr_assert_eq(hits(&clients[k], texts[i]), 1);
+    for (uint32_t k = 1; k < 3; k++)
+        tt_subscriptions_remove(subs, &clients[k], &clients[k].subscription);
+    cr_assert_eq(tt_subscriptions_places(subs), 0);
+    free(texts);
+    free(patterns);
+    free(wide);
+    free(wider);
 }
