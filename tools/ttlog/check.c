@@ -12,7 +12,7 @@
 
 /* ---- findings ---- */
 
-enum tt_status tt_check_init(struct tt_check *check, struct tt_view *view)
+enum tt_status tt_check_init(struct tt_check *check, struct tt_listing *view)
 {
     *check = (struct tt_check){.view = view};
     return tt_walk_init(&check->walk, view->io);
@@ -62,7 +62,7 @@ struct tt_finding *tt_check_add(struct tt_check *check, enum tt_finding_kind kin
 
 struct state {
     struct tt_check *check;
-    struct tt_view_partition *p;
+    struct tt_listing_partition *p;
     uint64_t next_offset;
     int64_t taken_max_us;
     uint64_t durable; /* newest place that is known to be so, also by batches ahead */
@@ -74,9 +74,9 @@ struct state {
 static struct tt_finding *add(struct state *s, enum tt_finding_kind kind, uint32_t index,
                               uint64_t byte, const char *what)
 {
-    char path[TT_VIEW_PATH_BYTES];
-    const struct tt_view_file *f = &s->p->files[index];
-    tt_view_path(s->p, f, path);
+    char path[TT_LISTING_PATH_BYTES];
+    const struct tt_listing_file *f = &s->p->files[index];
+    tt_listing_path(s->p, f, path);
     struct tt_finding *finding = tt_check_add(s->check, kind, s->p->number, path, byte, "%s", what);
     if (finding == NULL) return NULL;
     finding->file_offset = f->first_offset;
@@ -167,11 +167,11 @@ static bool search_durable(struct state *s, uint32_t index, uint64_t place, bool
 {
     struct tt_walk *w = &s->check->walk;
     for (uint32_t k = index; s->durable <= place && k < s->p->files_count; k++) {
-        const struct tt_view_file *f = &s->p->files[k];
+        const struct tt_listing_file *f = &s->p->files[k];
         uint64_t position = k == index ? place - f->base_place : 0, begin = position, end = 0;
-        char path[TT_VIEW_PATH_BYTES];
+        char path[TT_LISTING_PATH_BYTES];
         int32_t file;
-        tt_view_path(s->p, f, path);
+        tt_listing_path(s->p, f, path);
         if (w->io->open(w->io->context, path, TT_FILES_READ, &file) != TT_OK) continue;
         for (size_t size = 1; size != 0 && s->durable <= place;) {
             w->window_bytes = 0; /* it is used for this meanwhile */
@@ -193,7 +193,7 @@ static enum tt_status note_damage(struct state *s, uint32_t index, bool durable,
                                   struct tt_finding **finding)
 {
     struct tt_walk *w = &s->check->walk;
-    const struct tt_view_file *f = &s->p->files[index];
+    const struct tt_listing_file *f = &s->p->files[index];
     uint64_t place = tt_walk_place(w);
     bool missing = place >= f->base_place + f->bytes;
     char what[160];
@@ -293,7 +293,7 @@ static bool infer_base(struct tt_check *check, const char *path, uint64_t *base)
     return found;
 }
 
-static bool any_valid_behind(const struct tt_view_partition *p, uint32_t index)
+static bool any_valid_behind(const struct tt_listing_partition *p, uint32_t index)
 {
     for (uint32_t i = index + 1; i < p->files_count; i++)
         if (p->files[i].valid) return true;
@@ -304,9 +304,9 @@ static bool any_valid_behind(const struct tt_view_partition *p, uint32_t index)
  * at its beginning; or it is left out. */
 static enum tt_status place_file(struct state *s, uint32_t index)
 {
-    struct tt_view_file *f = &s->p->files[index];
-    char path[TT_VIEW_PATH_BYTES];
-    tt_view_path(s->p, f, path);
+    struct tt_listing_file *f = &s->p->files[index];
+    char path[TT_LISTING_PATH_BYTES];
+    tt_listing_path(s->p, f, path);
     if (f->foreign) {
         struct tt_finding *finding =
             tt_check_add(s->check, TT_FINDING_FOREIGN, s->p->number, path, 0,
@@ -342,7 +342,7 @@ static enum tt_status place_file(struct state *s, uint32_t index)
 /* The next file that is part of the log, behind `index`. */
 static enum tt_status check_files(struct state *s)
 {
-    struct tt_view_partition *p = s->p;
+    struct tt_listing_partition *p = s->p;
     enum tt_status status = TT_OK;
     for (uint32_t i = 0; status == TT_OK && i < p->files_count; i++)
         if (!p->files[i].valid) status = place_file(s, i);
@@ -365,10 +365,10 @@ static enum tt_status check_files(struct state *s)
     return status;
 }
 
-static enum tt_status check_ceiling(struct tt_check *check, const struct tt_view_partition *p,
+static enum tt_status check_ceiling(struct tt_check *check, const struct tt_listing_partition *p,
                                     uint64_t next_offset)
 {
-    char path[TT_VIEW_PATH_BYTES + 16];
+    char path[TT_LISTING_PATH_BYTES + 16];
     if (p->ceiling_status == TT_OK) return TT_OK;
     snprintf(path, sizeof path, "%s/ceiling", p->directory);
     struct tt_finding *f =
@@ -379,7 +379,7 @@ static enum tt_status check_ceiling(struct tt_check *check, const struct tt_view
     return f == NULL ? TT_ENOMEM : TT_OK;
 }
 
-static enum tt_status check_partition(struct tt_check *check, struct tt_view_partition *p)
+static enum tt_status check_partition(struct tt_check *check, struct tt_listing_partition *p)
 {
     struct state s = {.check = check, .p = p, .taken_max_us = INT64_MIN};
     if (p->status != TT_OK) {
@@ -401,8 +401,8 @@ static enum tt_status check_partition(struct tt_check *check, struct tt_view_par
 
 enum tt_status tt_check_run(struct tt_check *check, uint32_t partition)
 {
-    struct tt_view *view = check->view;
-    char path[TT_VIEW_PATH_BYTES];
+    struct tt_listing *view = check->view;
+    char path[TT_LISTING_PATH_BYTES];
     snprintf(path, sizeof path, "%s/META", view->directory);
     if (view->meta_status != TT_OK &&
         tt_check_add(check,

@@ -23,15 +23,15 @@ enum tt_finding_kind {
 
 struct tt_finding {
     enum tt_finding_kind kind;
-    uint32_t partition;            /* UINT32_MAX: of the whole log */
-    char path[TT_VIEW_PATH_BYTES]; /* the file */
-    uint64_t byte;                 /* in it */
-    uint64_t file_offset;          /* RECORDS, MISSING: first offset of the segment, its name */
-    uint64_t base;                 /* RECORDS, MISSING: place of the segment's first byte */
-    uint64_t place, end;           /* RECORDS, MISSING, TORN */
-    uint64_t lost_first, lost_end; /* offsets of the events that were there */
-    int64_t taken_max_us;          /* RECORDS, MISSING: of all events before */
-    enum tt_status status;         /* DIRECTORY: why */
+    uint32_t partition;               /* UINT32_MAX: of the whole log */
+    char path[TT_LISTING_PATH_BYTES]; /* the file */
+    uint64_t byte;                    /* in it */
+    uint64_t file_offset;             /* RECORDS, MISSING: first offset of the segment, its name */
+    uint64_t base;                    /* RECORDS, MISSING: place of the segment's first byte */
+    uint64_t place, end;              /* RECORDS, MISSING, TORN */
+    uint64_t lost_first, lost_end;    /* offsets of the events that were there */
+    int64_t taken_max_us;             /* RECORDS, MISSING: of all events before */
+    enum tt_status status;            /* DIRECTORY: why */
     bool misnamed; /* FOREIGN: it is a segment of this partition; and its first offset: */
     uint64_t own_offset;
     uint64_t behind; /* TORN: whole events behind the bad bytes, which are cut off with them */
@@ -39,7 +39,7 @@ struct tt_finding {
 };
 
 struct tt_check {
-    struct tt_view *view;
+    struct tt_listing *view;
     struct tt_walk walk;
     struct tt_finding *items;
     uint32_t count, max;
@@ -50,7 +50,7 @@ struct tt_check {
 
 /* The view is the caller's; files of it whose beginning is bad get the place that others give them,
  * those that are no part of the log are left out. TT_OK, TT_ENOMEM. */
-TT_MUST_USE enum tt_status tt_check_init(struct tt_check *check, struct tt_view *view);
+TT_MUST_USE enum tt_status tt_check_init(struct tt_check *check, struct tt_listing *view);
 void tt_check_deinit(struct tt_check *check);
 /* partition: or UINT32_MAX for all. Findings are added in the order of files and bytes. TT_OK,
  * whatever was found; TT_ENOMEM. */
@@ -60,7 +60,7 @@ bool tt_finding_is_damage(const struct tt_finding *finding);
 bool tt_check_damaged(const struct tt_check *check);
 /* Would the broker open this log? Runs the recovery itself, with writes that do nothing. TT_OK, or
  * what it fails with, and *error what it says. Not while a broker runs on it. */
-TT_MUST_USE enum tt_status tt_check_recovery(const struct tt_view *view,
+TT_MUST_USE enum tt_status tt_check_recovery(const struct tt_listing *view,
                                              char error[TT_RECOVERY_ERROR_BYTES]);
 
 #endif

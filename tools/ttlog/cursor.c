@@ -38,11 +38,11 @@ static enum tt_status init_ends(struct ends *e, uint32_t count)
                                                                                        : TT_OK;
 }
 
-static enum tt_status read_ends(const struct tt_view *view, struct ends *e, struct tt_walk *walk,
+static enum tt_status read_ends(const struct tt_listing *view, struct ends *e, struct tt_walk *walk,
                                 const struct tt_ttlog_options *options)
 {
     for (uint32_t i = 0; i < view->partitions_count; i++) {
-        const struct tt_view_partition *p = &view->partitions[i];
+        const struct tt_listing_partition *p = &view->partitions[i];
         struct tt_partition_end end;
         enum tt_status status = tt_partition_end(p, walk, &end);
         if (status != TT_OK) return status;
@@ -61,7 +61,7 @@ static enum tt_status read_ends(const struct tt_view *view, struct ends *e, stru
 
 /* ---- making one ---- */
 
-static int make(const struct tt_view *view, const struct ends *e, bool json)
+static int make(const struct tt_listing *view, const struct ends *e, bool json)
 {
     static uint8_t text[TT_CURSOR_BYTES_MAX];
     struct tt_writer w = tt_writer(text, sizeof text);
@@ -127,7 +127,7 @@ struct answer {
 };
 
 /* What the broker would answer to this cursor now. */
-static struct answer answer_of(const struct tt_view *view, struct ends *e, const char *text,
+static struct answer answer_of(const struct tt_listing *view, struct ends *e, const char *text,
                                const struct tt_cursor *cursor)
 {
     struct answer a = {.cursor = cursor, .partition = TT_PARTITION_ALL};
@@ -161,7 +161,7 @@ static uint64_t to_come(const struct ends *e, uint32_t i)
     return e->next[i] > from ? e->next[i] - from : 0;
 }
 
-static void print_text(const struct tt_view *view, const struct ends *e, const char *text,
+static void print_text(const struct tt_listing *view, const struct ends *e, const char *text,
                        const struct answer *a)
 {
     const struct tt_cursor *c = a->cursor;
@@ -188,7 +188,7 @@ static void print_text(const struct tt_view *view, const struct ends *e, const c
         printf("the broker answers resync {\"reason\":\"%s\"}\n", a->resync);
 }
 
-static void print_json(const struct tt_view *view, const struct ends *e, const char *text,
+static void print_json(const struct tt_listing *view, const struct ends *e, const char *text,
                        const struct answer *a)
 {
     const struct tt_cursor *c = a->cursor;
@@ -217,7 +217,7 @@ static void print_json(const struct tt_view *view, const struct ends *e, const c
     json_decref(all);
 }
 
-static int explain(const struct tt_view *view, struct ends *e, const char *text, bool json)
+static int explain(const struct tt_listing *view, struct ends *e, const char *text, bool json)
 {
     struct tt_cursor cursor;
     tt_cursor_init(&cursor, &storage);
@@ -239,7 +239,7 @@ static int explain(const struct tt_view *view, struct ends *e, const char *text,
 
 int tt_ttlog_cursor(const struct tt_ttlog_options *options)
 {
-    struct tt_view view;
+    struct tt_listing view;
     struct tt_walk walk;
     struct ends ends = {0};
     int result = tt_ttlog_open(options, COMMAND, &view);
@@ -257,6 +257,6 @@ int tt_ttlog_cursor(const struct tt_ttlog_options *options)
         result = options->at != NULL ? make(&view, &ends, options->json)
                                      : explain(&view, &ends, options->cursor, options->json);
     deinit_ends(&ends);
-    tt_view_close(&view);
+    tt_listing_close(&view);
     return result;
 }

@@ -60,7 +60,7 @@ static enum tt_status dry_rename(void *context, const char *from, const char *to
     return TT_OK;
 }
 
-enum tt_status tt_check_recovery(const struct tt_view *view, char error[TT_RECOVERY_ERROR_BYTES])
+enum tt_status tt_check_recovery(const struct tt_listing *view, char error[TT_RECOVERY_ERROR_BYTES])
 {
     struct tt_files files = *view->io;
     real = view->io;

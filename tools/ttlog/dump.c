@@ -13,7 +13,7 @@
 
 struct dump {
     const struct tt_ttlog_options *options;
-    struct tt_view *view;
+    struct tt_listing *view;
     struct tt_walk walk;
     uint8_t *line;
     size_t line_bytes;
@@ -36,7 +36,7 @@ static bool room(struct dump *d, size_t size)
 }
 
 /* The envelope, with `end` behind it. */
-static void print_event(struct dump *d, const struct tt_view_partition *p,
+static void print_event(struct dump *d, const struct tt_listing_partition *p,
                         const struct tt_record *record, const char *end)
 {
     struct tt_placed_event placed = {.event = record->event,
@@ -67,8 +67,8 @@ static void print_hash(const char *name, const uint8_t hash[16])
     printf("\"");
 }
 
-static void print_raw(struct dump *d, const struct tt_view_partition *p,
-                      const struct tt_view_file *f, const struct tt_record *r)
+static void print_raw(struct dump *d, const struct tt_listing_partition *p,
+                      const struct tt_listing_file *f, const struct tt_record *r)
 {
     char name[TT_SEGMENT_NAME_BYTES];
     uint64_t place = d->walk.record_place;
@@ -109,8 +109,8 @@ static bool wanted_channel(const struct tt_ttlog_options *o, struct tt_bytes cha
     return false;
 }
 
-static void take_event(struct dump *d, const struct tt_view_partition *p,
-                       const struct tt_view_file *f, const struct tt_record *r)
+static void take_event(struct dump *d, const struct tt_listing_partition *p,
+                       const struct tt_listing_file *f, const struct tt_record *r)
 {
     const struct tt_ttlog_options *o = d->options;
     if (r->offset >= d->next) d->next = r->offset + 1;
@@ -124,7 +124,8 @@ static void take_event(struct dump *d, const struct tt_view_partition *p,
     d->left--;
 }
 
-static void take_hole(struct dump *d, const struct tt_view_partition *p, const struct tt_record *r)
+static void take_hole(struct dump *d, const struct tt_listing_partition *p,
+                      const struct tt_record *r)
 {
     uint64_t from = r->offset > d->options->from ? r->offset : d->options->from;
     uint64_t last = r->hole_end - 1 < d->options->to ? r->hole_end - 1 : d->options->to;
@@ -134,8 +135,8 @@ static void take_hole(struct dump *d, const struct tt_view_partition *p, const s
            from, last);
 }
 
-static void take(struct dump *d, const struct tt_view_partition *p, const struct tt_view_file *f,
-                 const struct tt_record *r)
+static void take(struct dump *d, const struct tt_listing_partition *p,
+                 const struct tt_listing_file *f, const struct tt_record *r)
 {
     /* A file that has grown is read again from its last chunk on. */
     if (d->walk.record_place < d->place) return;
@@ -158,12 +159,12 @@ static bool is_done(const struct dump *d)
 }
 
 /* Bad bytes: says so, and goes on with the next record that is good. TT_OK, or TT_END. */
-static enum tt_status pass_damage(struct dump *d, const struct tt_view_partition *p,
-                                  const struct tt_view_file *f)
+static enum tt_status pass_damage(struct dump *d, const struct tt_listing_partition *p,
+                                  const struct tt_listing_file *f)
 {
-    char path[TT_VIEW_PATH_BYTES];
+    char path[TT_LISTING_PATH_BYTES];
     uint64_t bad = tt_walk_place(&d->walk);
-    tt_view_path(p, f, path);
+    tt_listing_path(p, f, path);
     fprintf(stderr, "ttlog dump: %s: damaged at byte %" PRIu64 " (ttlog verify tells more)\n", path,
             bad - d->walk.segment.base_place);
     d->result = TT_TTLOG_DAMAGED;
@@ -171,8 +172,8 @@ static enum tt_status pass_damage(struct dump *d, const struct tt_view_partition
 }
 
 /* Reads a file to its end. TT_END: there; TT_OK: what was asked for is complete. */
-static enum tt_status dump_file(struct dump *d, const struct tt_view_partition *p,
-                                const struct tt_view_file *f)
+static enum tt_status dump_file(struct dump *d, const struct tt_listing_partition *p,
+                                const struct tt_listing_file *f)
 {
     struct tt_record r;
     while (!is_done(d)) {
@@ -188,7 +189,7 @@ static enum tt_status dump_file(struct dump *d, const struct tt_view_partition *
 
 /* ---- files ---- */
 
-static enum tt_status seek(struct dump *d, uint32_t index, struct tt_view_partition *p)
+static enum tt_status seek(struct dump *d, uint32_t index, struct tt_listing_partition *p)
 {
     enum tt_status status = tt_walk_open(&d->walk, p, index);
     if (status != TT_OK) return status;
@@ -196,12 +197,12 @@ static enum tt_status seek(struct dump *d, uint32_t index, struct tt_view_partit
 }
 
 /* The file in which reading goes on: the first that is valid and not wholly below `next`. */
-static uint32_t file_of(struct dump *d, const struct tt_view_partition *p)
+static uint32_t file_of(struct dump *d, const struct tt_listing_partition *p)
 {
-    uint32_t index = tt_view_find(p, d->next);
+    uint32_t index = tt_listing_find(p, d->next);
     for (; index < p->files_count && !p->files[index].valid; index++) {
-        char path[TT_VIEW_PATH_BYTES];
-        tt_view_path(p, &p->files[index], path);
+        char path[TT_LISTING_PATH_BYTES];
+        tt_listing_path(p, &p->files[index], path);
         fprintf(stderr, "ttlog dump: %s: is no segment of this log (ttlog verify tells more)\n",
                 path);
         d->result = TT_TTLOG_DAMAGED;
@@ -209,7 +210,7 @@ static uint32_t file_of(struct dump *d, const struct tt_view_partition *p)
     return index;
 }
 
-static enum tt_status dump_partition(struct dump *d, struct tt_view_partition *p)
+static enum tt_status dump_partition(struct dump *d, struct tt_listing_partition *p)
 {
     uint64_t seen = UINT64_MAX; /* first offset of the file that was read last, to its end */
     d->next = d->options->from;
@@ -237,7 +238,7 @@ static enum tt_status dump_partition(struct dump *d, struct tt_view_partition *p
         uint32_t count = p->files_count;
         uint64_t newest = count == 0 ? UINT64_MAX : p->files[count - 1].first_offset;
         if (!d->view->live && !d->options->follow && status == TT_END) return TT_OK;
-        if (tt_view_refresh(d->view, p) != TT_OK) return TT_ENOMEM;
+        if (tt_listing_refresh(d->view, p) != TT_OK) return TT_ENOMEM;
         bool rolled = p->files_count != 0 && p->files[p->files_count - 1].first_offset != newest;
         if (rolled || status == TT_ENOENT) continue;
         if (!d->options->follow) return TT_OK;
@@ -250,7 +251,7 @@ static enum tt_status dump_partition(struct dump *d, struct tt_view_partition *p
 
 int tt_ttlog_dump(const struct tt_ttlog_options *options)
 {
-    struct tt_view view;
+    struct tt_listing view;
     int result = tt_ttlog_open(options, COMMAND, &view);
     if (result != TT_TTLOG_GOOD) return result;
     struct dump d = {.options = options, .view = &view, .left = options->limit};
@@ -269,6 +270,6 @@ int tt_ttlog_dump(const struct tt_ttlog_options *options)
     if (fflush(stdout) != 0 && d.result == TT_TTLOG_GOOD) d.result = TT_TTLOG_FAILED;
     free(d.line);
     tt_walk_deinit(&d.walk);
-    tt_view_close(&view);
+    tt_listing_close(&view);
     return d.result;
 }

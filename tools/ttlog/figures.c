@@ -10,10 +10,11 @@ int tt_ttlog_fail(const char *command, const char *path, enum tt_status status)
     return TT_TTLOG_FAILED;
 }
 
-int tt_ttlog_open(const struct tt_ttlog_options *options, const char *command, struct tt_view *view)
+int tt_ttlog_open(const struct tt_ttlog_options *options, const char *command,
+                  struct tt_listing *view)
 {
-    char error[TT_VIEW_ERROR_BYTES] = "";
-    if (tt_view_open(view, options->directory, error) != TT_OK) {
+    char error[TT_LISTING_ERROR_BYTES] = "";
+    if (tt_listing_open(view, options->directory, error) != TT_OK) {
         fprintf(stderr, "ttlog %s: %s\n", command, error);
         return TT_TTLOG_FAILED;
     }
@@ -28,24 +29,24 @@ int tt_ttlog_open(const struct tt_ttlog_options *options, const char *command, s
                 command, options->named.text, options->directory, view->meta.history.text);
         wrong = TT_TTLOG_USAGE;
     }
-    if (wrong != TT_TTLOG_GOOD) tt_view_close(view);
+    if (wrong != TT_TTLOG_GOOD) tt_listing_close(view);
     return wrong;
 }
 
-static uint32_t newest_valid(const struct tt_view_partition *p)
+static uint32_t newest_valid(const struct tt_listing_partition *p)
 {
     uint32_t i = p->files_count;
     while (i > 0 && !p->files[i - 1].valid) i--;
     return i;
 }
 
-enum tt_status tt_partition_end(const struct tt_view_partition *p, struct tt_walk *walk,
+enum tt_status tt_partition_end(const struct tt_listing_partition *p, struct tt_walk *walk,
                                 struct tt_partition_end *end)
 {
     uint32_t count = newest_valid(p);
     *end = (struct tt_partition_end){.taken_max_us = INT64_MIN};
     if (count == 0) return TT_OK;
-    const struct tt_view_file *f = &p->files[count - 1];
+    const struct tt_listing_file *f = &p->files[count - 1];
     end->oldest = p->files[0].first_offset;
     end->next = f->first_offset;
     end->place = f->base_place;
@@ -74,7 +75,7 @@ enum tt_status tt_partition_end(const struct tt_view_partition *p, struct tt_wal
 
 /* The first segment at whose end something taken then or later had been written; the newest says
  * only while it is read. */
-static uint32_t segment_of_time(const struct tt_view_partition *p, int64_t taken_us)
+static uint32_t segment_of_time(const struct tt_listing_partition *p, int64_t taken_us)
 {
     uint32_t i = 0;
     while (i + 1 < p->files_count &&
@@ -83,7 +84,7 @@ static uint32_t segment_of_time(const struct tt_view_partition *p, int64_t taken
     return i;
 }
 
-enum tt_status tt_partition_taken(const struct tt_view_partition *p, struct tt_walk *walk,
+enum tt_status tt_partition_taken(const struct tt_listing_partition *p, struct tt_walk *walk,
                                   int64_t taken_us, uint64_t *offset)
 {
     *offset = 0;

@@ -8,7 +8,7 @@
 
 /* Opens the log; says on standard error what is wrong. TT_TTLOG_GOOD, or what to exit with. */
 int tt_ttlog_open(const struct tt_ttlog_options *options, const char *command,
-                  struct tt_view *view);
+                  struct tt_listing *view);
 /* "ttlog COMMAND: PATH: what the status says" on standard error. Returns TT_TTLOG_FAILED. */
 int tt_ttlog_fail(const char *command, const char *path, enum tt_status status);
 
@@ -21,11 +21,11 @@ struct tt_partition_end {
     enum tt_status status; /* TT_OK; TT_ECORRUPT: read as far as bad bytes at `place` */
 };
 /* Reads the last chunk that was written. TT_OK, TT_EIO, ... */
-TT_MUST_USE enum tt_status tt_partition_end(const struct tt_view_partition *partition,
+TT_MUST_USE enum tt_status tt_partition_end(const struct tt_listing_partition *partition,
                                             struct tt_walk *walk, struct tt_partition_end *end);
 /* The first event that was taken at that time or later, in the log's order: *offset is its, or the
  * next one's when there is none. TT_OK, TT_ECORRUPT, TT_EIO. */
-TT_MUST_USE enum tt_status tt_partition_taken(const struct tt_view_partition *partition,
+TT_MUST_USE enum tt_status tt_partition_taken(const struct tt_listing_partition *partition,
                                               struct tt_walk *walk, int64_t taken_us,
                                               uint64_t *offset);
 

@@ -14,7 +14,7 @@ struct row {
     bool indexed;
 };
 
-static bool has_index(const struct tt_view_partition *p, uint64_t first_offset)
+static bool has_index(const struct tt_listing_partition *p, uint64_t first_offset)
 {
     char name[TT_SEGMENT_NAME_BYTES];
     tt_segment_name(first_offset, name);
@@ -25,7 +25,8 @@ static bool has_index(const struct tt_view_partition *p, uint64_t first_offset)
 }
 
 /* When the first event of a segment was taken: it stands near its beginning. */
-static int64_t first_taken(const struct tt_view_partition *p, struct tt_walk *walk, uint32_t index)
+static int64_t first_taken(const struct tt_listing_partition *p, struct tt_walk *walk,
+                           uint32_t index)
 {
     struct tt_record record;
     enum tt_status status = tt_walk_open(walk, p, index);
@@ -34,10 +35,10 @@ static int64_t first_taken(const struct tt_view_partition *p, struct tt_walk *wa
     return INT64_MIN;
 }
 
-static struct row row_of(const struct tt_view_partition *p, struct tt_walk *walk, uint32_t i,
+static struct row row_of(const struct tt_listing_partition *p, struct tt_walk *walk, uint32_t i,
                          const struct tt_partition_end *end)
 {
-    const struct tt_view_file *f = &p->files[i];
+    const struct tt_listing_file *f = &p->files[i];
     bool last = i + 1 == p->files_count;
     struct row row = {.first = f->first_offset,
                       .end = last ? end->next : p->files[i + 1].first_offset,
@@ -49,7 +50,7 @@ static struct row row_of(const struct tt_view_partition *p, struct tt_walk *walk
     return row;
 }
 
-static bool is_segment_index(const struct tt_view_partition *p, const char *name)
+static bool is_segment_index(const struct tt_listing_partition *p, const char *name)
 {
     for (uint32_t i = 0; i < p->files_count; i++) {
         char own[TT_SEGMENT_NAME_BYTES];
@@ -62,7 +63,7 @@ static bool is_segment_index(const struct tt_view_partition *p, const char *name
 
 /* ---- text ---- */
 
-static void print_head(const struct tt_view *view)
+static void print_head(const struct tt_listing *view)
 {
     char created[TT_FIGURE_BYTES];
     printf("%s: ", view->directory);
@@ -79,7 +80,7 @@ static void print_head(const struct tt_view *view)
     printf("\n");
 }
 
-static void print_partition(const struct tt_view_partition *p, struct tt_walk *walk,
+static void print_partition(const struct tt_listing_partition *p, struct tt_walk *walk,
                             const struct tt_partition_end *end)
 {
     char a[TT_FIGURE_BYTES], b[TT_FIGURE_BYTES], c[TT_FIGURE_BYTES];
@@ -100,7 +101,7 @@ static void print_partition(const struct tt_view_partition *p, struct tt_walk *w
         printf("  %-24s  %-27s  %10s  %-24s  %-24s  %s\n", "segment", "offsets", "bytes",
                "first taken", "last taken", "index");
     for (uint32_t i = 0; i < p->files_count; i++) {
-        const struct tt_view_file *f = &p->files[i];
+        const struct tt_listing_file *f = &p->files[i];
         struct row row = row_of(p, walk, i, end);
         char offsets[48], name[TT_SEGMENT_NAME_BYTES];
         snprintf(offsets, sizeof offsets, "%" PRIu64 "..%" PRIu64, row.first,
@@ -127,7 +128,7 @@ static json_t *time_json(int64_t us)
     return us == INT64_MIN ? json_null() : json_integer(us / 1000);
 }
 
-static json_t *partition_json(const struct tt_view_partition *p, struct tt_walk *walk,
+static json_t *partition_json(const struct tt_listing_partition *p, struct tt_walk *walk,
                               const struct tt_partition_end *end)
 {
     json_t *segments = json_array(), *others = json_array();
@@ -154,7 +155,7 @@ static json_t *partition_json(const struct tt_view_partition *p, struct tt_walk 
                      "segments", segments, "others", others);
 }
 
-static json_t *head_json(const struct tt_view *view)
+static json_t *head_json(const struct tt_listing *view)
 {
     return json_pack(
         "{s:s, s:b, s:s*, s:o, s:o, s:s, s:o}", "directory", view->directory, "in_use", view->live,
@@ -169,7 +170,7 @@ static json_t *head_json(const struct tt_view *view)
 
 int tt_ttlog_ls(const struct tt_ttlog_options *options)
 {
-    struct tt_view view;
+    struct tt_listing view;
     struct tt_walk walk;
     int result = tt_ttlog_open(options, COMMAND, &view);
     if (result != TT_TTLOG_GOOD) return result;
@@ -178,7 +179,7 @@ int tt_ttlog_ls(const struct tt_ttlog_options *options)
     json_t *partitions = options->json ? json_array() : NULL;
     if (!options->json) print_head(&view);
     for (uint32_t i = 0; status == TT_OK && i < view.partitions_count; i++) {
-        const struct tt_view_partition *p = &view.partitions[i];
+        const struct tt_listing_partition *p = &view.partitions[i];
         struct tt_partition_end end;
         if (options->partition != TT_TTLOG_ALL && options->partition != i) continue;
         status = tt_partition_end(p, &walk, &end);
@@ -195,6 +196,6 @@ int tt_ttlog_ls(const struct tt_ttlog_options *options)
         json_decref(all);
     }
     tt_walk_deinit(&walk);
-    tt_view_close(&view);
+    tt_listing_close(&view);
     return result;
 }

@@ -7,7 +7,7 @@
 #include "proto/base/limits.h"
 #include "store/salvage.h"
 
-#define PATH_BYTES (TT_VIEW_PATH_BYTES + 32)
+#define PATH_BYTES (TT_LISTING_PATH_BYTES + 32)
 
 static enum tt_status fail(struct tt_mend *m, enum tt_status status, const char *path)
 {
@@ -72,7 +72,7 @@ static enum tt_status move_away(struct tt_mend *m, const char *path)
 
 static enum tt_status mend_meta(struct tt_mend *m, const struct tt_finding *f)
 {
-    const struct tt_view *view = m->check->view;
+    const struct tt_listing *view = m->check->view;
     enum tt_status status = TT_OK;
     if (f->kind == TT_FINDING_META) status = move_away(m, f->path);
     if (status != TT_OK || !view->meta_known) return status;
@@ -109,8 +109,8 @@ static enum tt_status mend_directory(struct tt_mend *m, const struct tt_finding 
 
 /* ---- segments ---- */
 
-static const struct tt_view_partition *partition_of(const struct tt_mend *m,
-                                                    const struct tt_finding *f)
+static const struct tt_listing_partition *partition_of(const struct tt_mend *m,
+                                                       const struct tt_finding *f)
 {
     return &m->check->view->partitions[f->partition];
 }
@@ -152,10 +152,10 @@ static enum tt_status sync_file(struct tt_mend *m, const char *path)
 /* A new beginning calls what stands before it durable. */
 static enum tt_status sync_before(struct tt_mend *m, const struct tt_finding *f)
 {
-    const struct tt_view_partition *p = partition_of(m, f);
+    const struct tt_listing_partition *p = partition_of(m, f);
     for (uint32_t i = 0; i < p->files_count && p->files[i].first_offset < f->file_offset; i++) {
-        char path[TT_VIEW_PATH_BYTES];
-        tt_view_path(p, &p->files[i], path);
+        char path[TT_LISTING_PATH_BYTES];
+        tt_listing_path(p, &p->files[i], path);
         enum tt_status status = sync_file(m, path);
         if (status != TT_OK) return status;
     }
@@ -164,7 +164,7 @@ static enum tt_status sync_before(struct tt_mend *m, const struct tt_finding *f)
 
 static struct tt_record_segment identity_of(const struct tt_mend *m, const struct tt_finding *f)
 {
-    const struct tt_view_partition *p = partition_of(m, f);
+    const struct tt_listing_partition *p = partition_of(m, f);
     const struct tt_meta *meta = &m->check->view->meta;
     struct tt_record_segment segment = {.format = TT_RECORD_FORMAT,
                                         .partition = f->partition,
@@ -277,7 +277,7 @@ static enum tt_status mend_foreign(struct tt_mend *m, const struct tt_finding *f
 /* ---- all ---- */
 
 const char *tt_mend_plan(const struct tt_check *check, const struct tt_finding *f,
-                         char text[TT_VIEW_ERROR_BYTES])
+                         char text[TT_LISTING_ERROR_BYTES])
 {
     const struct tt_mend m = {.check = check};
     char path[PATH_BYTES];
@@ -285,15 +285,15 @@ const char *tt_mend_plan(const struct tt_check *check, const struct tt_finding *
     case TT_FINDING_META_MISSING:
     case TT_FINDING_META:
         if (check->view->meta_known)
-            snprintf(text, TT_VIEW_ERROR_BYTES,
+            snprintf(text, TT_LISTING_ERROR_BYTES,
                      "is written anew, as the segments say: history %s, %u partitions",
                      check->view->meta.history.text, check->view->meta.partitions);
         else
-            snprintf(text, TT_VIEW_ERROR_BYTES,
+            snprintf(text, TT_LISTING_ERROR_BYTES,
                      "is moved away: no segment is left, the next start makes a new log");
         return text;
     case TT_FINDING_CEILING:
-        snprintf(text, TT_VIEW_ERROR_BYTES,
+        snprintf(text, TT_LISTING_ERROR_BYTES,
                  "is written anew, %" PRIu64
                  " above the last offset: nobody knows which were given "
                  "out and lost; clients are told by gap",
@@ -301,27 +301,27 @@ const char *tt_mend_plan(const struct tt_check *check, const struct tt_finding *
         return text;
     case TT_FINDING_DIRECTORY:
         if (f->status != TT_ENOENT) return NULL;
-        snprintf(text, TT_VIEW_ERROR_BYTES,
+        snprintf(text, TT_LISTING_ERROR_BYTES,
                  "is made anew, empty: all its events are lost, offsets go on at %" PRIu64,
                  TT_MEND_CEILING_JUMP);
         return text;
     case TT_FINDING_FOREIGN:
         if (own_name(&m, f, path))
-            snprintf(text, TT_VIEW_ERROR_BYTES, "is renamed to what it is");
+            snprintf(text, TT_LISTING_ERROR_BYTES, "is renamed to what it is");
         else
-            snprintf(text, TT_VIEW_ERROR_BYTES, "is moved away (.away); what it holds is lost");
+            snprintf(text, TT_LISTING_ERROR_BYTES, "is moved away (.away); what it holds is lost");
         return text;
     case TT_FINDING_TORN:
     case TT_FINDING_RECORDS:
     case TT_FINDING_MISSING:
         if (f->kind == TT_FINDING_TORN && f->behind == 0) return NULL;
-        snprintf(text, TT_VIEW_ERROR_BYTES,
+        snprintf(text, TT_LISTING_ERROR_BYTES,
                  "the bytes are kept in a file beside (.bad-%" PRIu64 ") and replaced%s", f->byte,
                  f->lost_end != f->lost_first ? "; clients are told of the lost offsets by gap"
                                               : "; no event is lost");
         return text;
     case TT_FINDING_BESIDE:
-        snprintf(text, TT_VIEW_ERROR_BYTES, "is removed; the broker makes it again");
+        snprintf(text, TT_LISTING_ERROR_BYTES, "is removed; the broker makes it again");
         return text;
     case TT_FINDING_VALUE:
     case TT_FINDING_UNREADABLE:

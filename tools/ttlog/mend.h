@@ -14,12 +14,12 @@
 struct tt_mend {
     const struct tt_check *check; /* that found it, with its view */
     int64_t now_us;
-    char error[TT_VIEW_ERROR_BYTES];
+    char error[TT_LISTING_ERROR_BYTES];
 };
 
 /* What would be done, as one clause; null: this cannot be mended here. */
 const char *tt_mend_plan(const struct tt_check *check, const struct tt_finding *finding,
-                         char text[TT_VIEW_ERROR_BYTES]);
+                         char text[TT_LISTING_ERROR_BYTES]);
 /* Does it. TT_OK; else mend->error says what went wrong, with which file. */
 TT_MUST_USE enum tt_status tt_mend_do(struct tt_mend *mend, const struct tt_finding *finding);
 

@@ -40,7 +40,7 @@ static bool print_plan(const struct tt_check *check)
     printf("\n");
     for (uint32_t i = 0; i < check->count; i++) {
         const struct tt_finding *f = &check->items[i];
-        char text[TT_VIEW_ERROR_BYTES];
+        char text[TT_LISTING_ERROR_BYTES];
         const char *plan = tt_mend_plan(check, f, text);
         if (plan == NULL && !tt_finding_is_damage(f)) continue;
         printf("to do: %s: %s\n", f->path, plan != NULL ? plan : "cannot be mended here");
@@ -81,11 +81,11 @@ static enum tt_status mend_all(const struct tt_check *check)
     return TT_OK;
 }
 
-static enum tt_status look(const struct tt_ttlog_options *options, struct tt_view *view,
+static enum tt_status look(const struct tt_ttlog_options *options, struct tt_listing *view,
                            struct tt_check *check)
 {
-    char error[TT_VIEW_ERROR_BYTES] = "";
-    enum tt_status status = tt_view_open(view, options->directory, error);
+    char error[TT_LISTING_ERROR_BYTES] = "";
+    enum tt_status status = tt_listing_open(view, options->directory, error);
     if (status != TT_OK) {
         fprintf(stderr, "ttlog repair: %s\n", error);
         return status;
@@ -98,14 +98,14 @@ static enum tt_status look(const struct tt_ttlog_options *options, struct tt_vie
     if (status != TT_OK) {
         tt_ttlog_fail(COMMAND, options->directory, status);
         tt_check_deinit(check);
-        tt_view_close(view);
+        tt_listing_close(view);
     }
     return status;
 }
 
 static bool can_be_mended(const struct tt_check *check)
 {
-    char text[TT_VIEW_ERROR_BYTES];
+    char text[TT_LISTING_ERROR_BYTES];
     for (uint32_t i = 0; i < check->count; i++)
         if (tt_mend_plan(check, &check->items[i], text) != NULL) return true;
     return false;
@@ -123,7 +123,7 @@ struct outcome {
 static enum tt_status repair(const struct tt_ttlog_options *options, struct outcome *o)
 {
     for (unsigned round = 0; round < ROUNDS_MAX; round++) {
-        struct tt_view view;
+        struct tt_listing view;
         struct tt_check check;
         enum tt_status status = look(options, &view, &check);
         if (status == TT_ENOENT && round != 0) return TT_OK; /* META was moved away: a new log */
@@ -144,7 +144,7 @@ static enum tt_status repair(const struct tt_ttlog_options *options, struct outc
             o->done = true;
         }
         tt_check_deinit(&check);
-        tt_view_close(&view);
+        tt_listing_close(&view);
         if (status != TT_OK || !go_on) return status;
     }
     return TT_OK;
@@ -171,10 +171,10 @@ static void tell(const struct tt_ttlog_options *options, const struct outcome *o
 
 int tt_ttlog_repair(const struct tt_ttlog_options *options)
 {
-    struct tt_view view;
+    struct tt_listing view;
     int result = tt_ttlog_open(options, COMMAND, &view); /* is there a log at all? */
     if (result != TT_TTLOG_GOOD) return result;
-    tt_view_close(&view);
+    tt_listing_close(&view);
     char error[TT_PROCESS_ERROR_MAX];
     int lock;
     enum tt_status status = tt_process_lock_directory(options->directory, &lock, error);

@@ -35,7 +35,7 @@ static void print_text(const struct tt_check *check, const char *directory)
 
 int tt_ttlog_verify(const struct tt_ttlog_options *options)
 {
-    struct tt_view view;
+    struct tt_listing view;
     struct tt_check check;
     int result = tt_ttlog_open(options, COMMAND, &view);
     if (result != TT_TTLOG_GOOD) return result;
@@ -52,6 +52,6 @@ int tt_ttlog_verify(const struct tt_ttlog_options *options)
         result = tt_check_damaged(&check) ? TT_TTLOG_DAMAGED : TT_TTLOG_GOOD;
     }
     tt_check_deinit(&check);
-    tt_view_close(&view);
+    tt_listing_close(&view);
     return result;
 }

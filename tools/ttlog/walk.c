@@ -26,13 +26,13 @@ void tt_walk_deinit(struct tt_walk *w)
     w->window = NULL;
 }
 
-enum tt_status tt_walk_open(struct tt_walk *w, const struct tt_view_partition *p, uint32_t index)
+enum tt_status tt_walk_open(struct tt_walk *w, const struct tt_listing_partition *p, uint32_t index)
 {
-    char path[TT_VIEW_PATH_BYTES];
+    char path[TT_LISTING_PATH_BYTES];
     close_file(w);
-    w->segment = tt_view_segment(p, index);
-    w->end = tt_view_end(p, index, &w->sealed) / TT_RECORD_ALIGN * TT_RECORD_ALIGN;
-    tt_view_path(p, &p->files[index], path);
+    w->segment = tt_listing_segment(p, index);
+    w->end = tt_listing_end(p, index, &w->sealed) / TT_RECORD_ALIGN * TT_RECORD_ALIGN;
+    tt_listing_path(p, &p->files[index], path);
     tt_walk_seek_place(w, w->segment.base_place);
     enum tt_status status = w->io->open(w->io->context, path, TT_FILES_READ, &w->file);
     if (status != TT_OK) w->file = -1;

@@ -6,7 +6,7 @@
 #define TT_TTLOG_WALK_H
 
 #include "store/reader.h"
-#include "tools/ttlog/view.h"
+#include "tools/ttlog/listing.h"
 
 /* The largest record and a chunk's worth more. */
 #define TT_WALK_WINDOW_BYTES (8u << 20)
@@ -30,7 +30,8 @@ void tt_walk_deinit(struct tt_walk *walk);
 /* Opens a valid file of the view; what was open is closed. The walk begins at its first byte.
  * TT_OK; TT_ENOENT: it is gone; TT_EIO, ... */
 TT_MUST_USE enum tt_status tt_walk_open(struct tt_walk *walk,
-                                        const struct tt_view_partition *partition, uint32_t index);
+                                        const struct tt_listing_partition *partition,
+                                        uint32_t index);
 /* Jumps to the chunk from which walking meets the first record with that offset or above, or taken
  * at that time or later. TT_OK, TT_EIO. */
 TT_MUST_USE enum tt_status tt_walk_seek_offset(struct tt_walk *walk, uint64_t offset);

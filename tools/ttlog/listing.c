@@ -1,4 +1,4 @@
-#include "tools/ttlog/view.h"
+#include "tools/ttlog/listing.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -26,17 +26,17 @@ static enum tt_status read_some(const struct tt_files *io, const char *path, voi
     return status;
 }
 
-static bool join(char path[TT_VIEW_PATH_BYTES], const char *directory, const char *name)
+static bool join(char path[TT_LISTING_PATH_BYTES], const char *directory, const char *name)
 {
-    int size = snprintf(path, TT_VIEW_PATH_BYTES, "%s/%s", directory, name);
-    return size > 0 && size < (int)TT_VIEW_PATH_BYTES;
+    int size = snprintf(path, TT_LISTING_PATH_BYTES, "%s/%s", directory, name);
+    return size > 0 && size < (int)TT_LISTING_PATH_BYTES;
 }
 
 /* ---- is a broker running? ---- */
 
-static void look_at_lock(struct tt_view *view)
+static void look_at_lock(struct tt_listing *view)
 {
-    char path[TT_VIEW_PATH_BYTES];
+    char path[TT_LISTING_PATH_BYTES];
     if (!join(path, view->directory, "LOCK")) return;
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) return;
@@ -50,14 +50,14 @@ static void look_at_lock(struct tt_view *view)
 
 /* ---- segments ---- */
 
-static void read_begin(const struct tt_view *view, const struct tt_view_partition *p,
-                       struct tt_view_file *f)
+static void read_begin(const struct tt_listing *view, const struct tt_listing_partition *p,
+                       struct tt_listing_file *f)
 {
     _Alignas(8) uint8_t bytes[TT_RECORD_SEGMENT_BYTES + TT_RECORD_BATCH_BYTES];
-    char path[TT_VIEW_PATH_BYTES];
+    char path[TT_LISTING_PATH_BYTES];
     size_t size;
     struct tt_record segment, batch;
-    tt_view_path(p, f, path);
+    tt_listing_path(p, f, path);
     if (read_some(view->io, path, bytes, sizeof bytes, &size, &f->bytes) != TT_OK ||
         tt_record_read(tt_bytes(bytes, size), &segment) != TT_OK ||
         segment.class != TT_RECORD_SEGMENT || segment.place % TT_CHUNK_BYTES != 0)
@@ -88,13 +88,13 @@ static enum tt_status grow(void **items, uint32_t count, uint32_t *max, size_t s
 
 static enum tt_status take_name(void *argument, const char *name)
 {
-    struct tt_view_partition *p = argument;
+    struct tt_listing_partition *p = argument;
     uint64_t first_offset;
     enum tt_status status;
     if (tt_segment_name_parse(name, &first_offset) == TT_OK) {
         status = grow((void **)&p->files, p->files_count, &p->files_max, sizeof *p->files);
         if (status == TT_OK)
-            p->files[p->files_count++] = (struct tt_view_file){.first_offset = first_offset};
+            p->files[p->files_count++] = (struct tt_listing_file){.first_offset = first_offset};
         return status;
     }
     if (strcmp(name, "ceiling") == 0) return TT_OK;
@@ -102,26 +102,26 @@ static enum tt_status take_name(void *argument, const char *name)
     if (status != TT_OK) return status;
     char *copy = strdup(name);
     if (copy == NULL) return TT_ENOMEM;
-    p->others[p->others_count++] = (struct tt_view_other){.name = copy};
+    p->others[p->others_count++] = (struct tt_listing_other){.name = copy};
     return TT_OK;
 }
 
 static int by_offset(const void *a, const void *b)
 {
-    const struct tt_view_file *left = a, *right = b;
+    const struct tt_listing_file *left = a, *right = b;
     return left->first_offset < right->first_offset ? -1 : left->first_offset > right->first_offset;
 }
 
 static int by_name(const void *a, const void *b)
 {
-    const struct tt_view_other *left = a, *right = b;
+    const struct tt_listing_other *left = a, *right = b;
     return strcmp(left->name, right->name);
 }
 
-static void look_at_ceiling(const struct tt_view *view, struct tt_view_partition *p)
+static void look_at_ceiling(const struct tt_listing *view, struct tt_listing_partition *p)
 {
     uint8_t slots[TT_CEILING_FILE_BYTES];
-    char path[TT_VIEW_PATH_BYTES];
+    char path[TT_LISTING_PATH_BYTES];
     size_t size;
     p->ceiling_status = join(path, p->directory, "ceiling")
                             ? read_some(view->io, path, slots, sizeof slots, &size, NULL)
@@ -130,13 +130,13 @@ static void look_at_ceiling(const struct tt_view *view, struct tt_view_partition
         p->ceiling_status = tt_ceiling_decode(tt_bytes(slots, size), &p->ceiling);
 }
 
-static void forget_files(struct tt_view_partition *p)
+static void forget_files(struct tt_listing_partition *p)
 {
     for (uint32_t i = 0; i < p->others_count; i++) free(p->others[i].name);
     p->files_count = p->others_count = 0;
 }
 
-enum tt_status tt_view_refresh(const struct tt_view *view, struct tt_view_partition *p)
+enum tt_status tt_listing_refresh(const struct tt_listing *view, struct tt_listing_partition *p)
 {
     forget_files(p);
     p->status = view->io->list(view->io->context, p->directory, take_name, p);
@@ -146,7 +146,7 @@ enum tt_status tt_view_refresh(const struct tt_view *view, struct tt_view_partit
     if (p->others_count != 0) qsort(p->others, p->others_count, sizeof *p->others, by_name);
     for (uint32_t i = 0; i < p->files_count; i++) read_begin(view, p, &p->files[i]);
     for (uint32_t i = 0; i < p->others_count; i++) {
-        char path[TT_VIEW_PATH_BYTES];
+        char path[TT_LISTING_PATH_BYTES];
         size_t size;
         if (!join(path, p->directory, p->others[i].name) ||
             read_some(view->io, path, NULL, 0, &size, &p->others[i].bytes) != TT_OK)
@@ -156,25 +156,25 @@ enum tt_status tt_view_refresh(const struct tt_view *view, struct tt_view_partit
     return TT_OK;
 }
 
-void tt_view_path(const struct tt_view_partition *p, const struct tt_view_file *file,
-                  char path[TT_VIEW_PATH_BYTES])
+void tt_listing_path(const struct tt_listing_partition *p, const struct tt_listing_file *file,
+                     char path[TT_LISTING_PATH_BYTES])
 {
     enum tt_status status =
-        tt_segment_path(p->directory, file->first_offset, path, TT_VIEW_PATH_BYTES);
-    if (status != TT_OK) path[0] = '\0'; /* tt_view_open() bounds the directory's name */
+        tt_segment_path(p->directory, file->first_offset, path, TT_LISTING_PATH_BYTES);
+    if (status != TT_OK) path[0] = '\0'; /* tt_listing_open() bounds the directory's name */
 }
 
-uint64_t tt_view_end(const struct tt_view_partition *p, uint32_t index, bool *sealed)
+uint64_t tt_listing_end(const struct tt_listing_partition *p, uint32_t index, bool *sealed)
 {
-    const struct tt_view_file *f = &p->files[index];
+    const struct tt_listing_file *f = &p->files[index];
     *sealed = index + 1 < p->files_count && p->files[index + 1].valid;
     return *sealed ? p->files[index + 1].base_place : f->base_place + f->bytes;
 }
 
-struct tt_segment tt_view_segment(const struct tt_view_partition *p, uint32_t index)
+struct tt_segment tt_listing_segment(const struct tt_listing_partition *p, uint32_t index)
 {
     bool sealed;
-    uint64_t end = tt_view_end(p, index, &sealed);
+    uint64_t end = tt_listing_end(p, index, &sealed);
     return (struct tt_segment){.first_offset = p->files[index].first_offset,
                                .base_place = p->files[index].base_place,
                                .end_place = sealed ? end : TT_SEGMENT_GROWS,
@@ -182,7 +182,7 @@ struct tt_segment tt_view_segment(const struct tt_view_partition *p, uint32_t in
                                    sealed ? p->files[index + 1].taken_max_us : INT64_MIN};
 }
 
-uint32_t tt_view_find(const struct tt_view_partition *p, uint64_t offset)
+uint32_t tt_listing_find(const struct tt_listing_partition *p, uint64_t offset)
 {
     uint32_t found = 0;
     while (found + 1 < p->files_count && p->files[found + 1].first_offset <= offset) found++;
@@ -191,10 +191,10 @@ uint32_t tt_view_find(const struct tt_view_partition *p, uint64_t offset)
 
 /* ---- META ---- */
 
-static enum tt_status read_meta(struct tt_view *view, char *error)
+static enum tt_status read_meta(struct tt_listing *view, char *error)
 {
     uint8_t bytes[TT_META_BYTES];
-    char path[TT_VIEW_PATH_BYTES];
+    char path[TT_LISTING_PATH_BYTES];
     size_t size;
     if (!join(path, view->directory, "META")) path[0] = '\0';
     view->meta_status = read_some(view->io, path, bytes, sizeof bytes, &size, NULL);
@@ -202,14 +202,14 @@ static enum tt_status read_meta(struct tt_view *view, char *error)
         view->meta_status = tt_meta_decode(tt_bytes(bytes, size), &view->meta, &view->meta_why);
     view->meta_known = view->meta_status == TT_OK;
     if (view->meta_status == TT_EVERSION) {
-        snprintf(error, TT_VIEW_ERROR_BYTES,
+        snprintf(error, TT_LISTING_ERROR_BYTES,
                  "%s: was written in format %u by a newer version; this one knows %u", path,
                  view->meta.format, TT_RECORD_FORMAT);
         return TT_EVERSION;
     }
     if (view->meta_known || view->meta_status == TT_ENOENT || view->meta_status == TT_ECORRUPT)
         return TT_OK;
-    snprintf(error, TT_VIEW_ERROR_BYTES, "%s: %s", path, tt_status_text(view->meta_status));
+    snprintf(error, TT_LISTING_ERROR_BYTES, "%s: %s", path, tt_status_text(view->meta_status));
     return view->meta_status;
 }
 
@@ -224,12 +224,12 @@ static enum tt_status count_partition(void *argument, const char *name)
 }
 
 /* Any segment says what log it belongs to. */
-static void guess_meta(struct tt_view *view)
+static void guess_meta(struct tt_listing *view)
 {
     for (uint32_t i = 0; i < view->partitions_count; i++) {
-        const struct tt_view_partition *p = &view->partitions[i];
+        const struct tt_listing_partition *p = &view->partitions[i];
         for (uint32_t k = 0; k < p->files_count; k++) {
-            const struct tt_view_file *f = &p->files[k];
+            const struct tt_listing_file *f = &p->files[k];
             if (!f->valid || f->identity.partitions <= i) continue;
             view->meta = (struct tt_meta){.format = f->identity.format,
                                           .partitions = f->identity.partitions,
@@ -241,28 +241,28 @@ static void guess_meta(struct tt_view *view)
     }
 }
 
-static enum tt_status open_partitions(struct tt_view *view, uint32_t count)
+static enum tt_status open_partitions(struct tt_listing *view, uint32_t count)
 {
     if (count == view->partitions_count) return TT_OK;
-    struct tt_view_partition *partitions =
+    struct tt_listing_partition *partitions =
         realloc(view->partitions, count * sizeof *view->partitions);
     if (partitions == NULL) return TT_ENOMEM;
     view->partitions = partitions;
     while (view->partitions_count < count) {
-        struct tt_view_partition *p = &partitions[view->partitions_count];
-        *p = (struct tt_view_partition){.number = view->partitions_count};
+        struct tt_listing_partition *p = &partitions[view->partitions_count];
+        *p = (struct tt_listing_partition){.number = view->partitions_count};
         snprintf(p->directory, sizeof p->directory, "%s/%u", view->directory, p->number);
         view->partitions_count++;
-        enum tt_status status = tt_view_refresh(view, p);
+        enum tt_status status = tt_listing_refresh(view, p);
         if (status != TT_OK) return status;
     }
     return TT_OK;
 }
 
-static enum tt_status open_view(struct tt_view *view, char *error)
+static enum tt_status open_view(struct tt_listing *view, char *error)
 {
     if (strlen(view->directory) > TT_RECOVERY_DIRECTORY_MAX) {
-        snprintf(error, TT_VIEW_ERROR_BYTES, "%s: is longer than %u bytes", view->directory,
+        snprintf(error, TT_LISTING_ERROR_BYTES, "%s: is longer than %u bytes", view->directory,
                  TT_RECOVERY_DIRECTORY_MAX);
         return TT_EINVAL;
     }
@@ -281,32 +281,32 @@ static enum tt_status open_view(struct tt_view *view, char *error)
         if (view->meta_known) status = open_partitions(view, view->meta.partitions);
     }
     if (status == TT_ENOENT)
-        snprintf(error, TT_VIEW_ERROR_BYTES,
+        snprintf(error, TT_LISTING_ERROR_BYTES,
                  "%s: there is no log here: it has no META (give the directory of --data)",
                  view->directory);
     else if (status != TT_OK)
-        snprintf(error, TT_VIEW_ERROR_BYTES, "%s: %s", view->directory, tt_status_text(status));
+        snprintf(error, TT_LISTING_ERROR_BYTES, "%s: %s", view->directory, tt_status_text(status));
     return status;
 }
 
-enum tt_status tt_view_open(struct tt_view *view, const char *directory,
-                            char error[TT_VIEW_ERROR_BYTES])
+enum tt_status tt_listing_open(struct tt_listing *view, const char *directory,
+                               char error[TT_LISTING_ERROR_BYTES])
 {
-    *view = (struct tt_view){.files = tt_startup_files(NULL), .directory = directory};
+    *view = (struct tt_listing){.files = tt_startup_files(NULL), .directory = directory};
     view->io = &view->files;
     enum tt_status status = open_view(view, error);
-    if (status != TT_OK) tt_view_close(view);
+    if (status != TT_OK) tt_listing_close(view);
     return status;
 }
 
-void tt_view_close(struct tt_view *view)
+void tt_listing_close(struct tt_listing *view)
 {
     for (uint32_t i = 0; i < view->partitions_count; i++) {
-        struct tt_view_partition *p = &view->partitions[i];
+        struct tt_listing_partition *p = &view->partitions[i];
         forget_files(p);
         free(p->files);
         free(p->others);
     }
     free(view->partitions);
-    *view = (struct tt_view){0};
+    *view = (struct tt_listing){0};
 }

@@ -3,9 +3,9 @@
  * Nothing is changed, nothing is locked, and nothing but the beginnings of files is read, so a log
  * that a broker is writing can be looked at as well. What is wrong with a file is noted, not
  * refused: who looks decides. Files are reached through tt_startup_files. Thread: one. Memory: all
- * of a view is its own. */
-#ifndef TT_TTLOG_VIEW_H
-#define TT_TTLOG_VIEW_H
+ * of a listing is its own. */
+#ifndef TT_TTLOG_LISTING_H
+#define TT_TTLOG_LISTING_H
 
 #include "store/ceiling.h"
 #include "store/meta.h"
@@ -13,11 +13,11 @@
 #include "store/recovery.h"
 #include "store/segment.h"
 
-#define TT_VIEW_PATH_BYTES  400u
-#define TT_VIEW_ERROR_BYTES 512u
+#define TT_LISTING_PATH_BYTES  400u
+#define TT_LISTING_ERROR_BYTES 512u
 
 /* A segment file. */
-struct tt_view_file {
+struct tt_listing_file {
     uint64_t first_offset; /* as it is named */
     uint64_t bytes;
     bool valid;   /* it begins as a segment of this log and partition, with this first offset */
@@ -29,26 +29,26 @@ struct tt_view_file {
     int64_t taken_max_us;              /* valid: newest taken_us of all segments before */
 };
 /* Any other file of a partition but its ceiling. */
-struct tt_view_other {
+struct tt_listing_other {
     char *name;
     uint64_t bytes;
 };
 
-struct tt_view_partition {
+struct tt_listing_partition {
     uint32_t number;
-    char directory[TT_VIEW_PATH_BYTES];
-    enum tt_status status;      /* TT_ENOENT, ...: the directory cannot be read */
-    struct tt_view_file *files; /* by rising first offset */
+    char directory[TT_LISTING_PATH_BYTES];
+    enum tt_status status;         /* TT_ENOENT, ...: the directory cannot be read */
+    struct tt_listing_file *files; /* by rising first offset */
     uint32_t files_count, files_max;
-    struct tt_view_other *others; /* by name */
+    struct tt_listing_other *others; /* by name */
     uint32_t others_count, others_max;
     enum tt_status ceiling_status; /* TT_OK, TT_ECORRUPT, TT_ENOENT, TT_EIO */
     struct tt_ceiling ceiling;
 };
 
-struct tt_view {
+struct tt_listing {
     struct tt_files files;
-    const struct tt_files *io;  /* them: a view is not copied */
+    const struct tt_files *io;  /* them: a listing is not copied */
     const char *directory;      /* borrowed */
     bool live;                  /* a broker holds DIR/LOCK */
     char owner[32];             /* live: its process id, as far as it is known */
@@ -56,30 +56,30 @@ struct tt_view {
     const char *meta_why;       /* TT_ECORRUPT: what is wrong with it */
     bool meta_known;            /* meta holds values, read or guessed */
     struct tt_meta meta;
-    struct tt_view_partition *partitions; /* meta.partitions of them, or those that have a
-                                           * directory where META is gone */
+    struct tt_listing_partition *partitions; /* meta.partitions of them, or those that have a
+                                              * directory where META is gone */
     uint32_t partitions_count;
 };
 
 /* TT_OK, also where files are damaged; else *error says in one line why the log cannot be looked
  * at: TT_ENOENT (no log is there), TT_EACCES, TT_EVERSION, TT_EIO, TT_ENOMEM. */
-TT_MUST_USE enum tt_status tt_view_open(struct tt_view *view, const char *directory,
-                                        char error[TT_VIEW_ERROR_BYTES]);
-void tt_view_close(struct tt_view *view);
+TT_MUST_USE enum tt_status tt_listing_open(struct tt_listing *view, const char *directory,
+                                           char error[TT_LISTING_ERROR_BYTES]);
+void tt_listing_close(struct tt_listing *view);
 /* Looks at a partition's directory again: files appear and go while a broker runs. TT_OK,
  * TT_ENOMEM; partition->status says the rest. */
-TT_MUST_USE enum tt_status tt_view_refresh(const struct tt_view *view,
-                                           struct tt_view_partition *partition);
+TT_MUST_USE enum tt_status tt_listing_refresh(const struct tt_listing *view,
+                                              struct tt_listing_partition *partition);
 
 /* "<directory>/<name of the segment>". */
-void tt_view_path(const struct tt_view_partition *partition, const struct tt_view_file *file,
-                  char path[TT_VIEW_PATH_BYTES]);
+void tt_listing_path(const struct tt_listing_partition *partition,
+                     const struct tt_listing_file *file, char path[TT_LISTING_PATH_BYTES]);
 /* Where a valid file's records end at the latest: where the next valid one begins, or the file's
  * end; *sealed: the first of these. */
-uint64_t tt_view_end(const struct tt_view_partition *partition, uint32_t index, bool *sealed);
+uint64_t tt_listing_end(const struct tt_listing_partition *partition, uint32_t index, bool *sealed);
 /* The segment of a valid file, as store/ wants it. */
-struct tt_segment tt_view_segment(const struct tt_view_partition *partition, uint32_t index);
+struct tt_segment tt_listing_segment(const struct tt_listing_partition *partition, uint32_t index);
 /* The file that holds the first event at or above the offset, or files_count: there is none. */
-uint32_t tt_view_find(const struct tt_view_partition *partition, uint64_t offset);
+uint32_t tt_listing_find(const struct tt_listing_partition *partition, uint64_t offset);
 
 #endif
