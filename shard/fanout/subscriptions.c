@@ -236,7 +236,7 @@ static uint32_t find_pattern(const struct tt_subscription *sub, struct tt_bytes 
 static struct tt_subscription_entry *entry_of(struct tt_subscription *sub,
                                               const struct tt_followed *f)
 {
-    uint32_t i = sub->count;
+    uint32_t i;
     if (f->kind != TT_PATTERN_EXACT) {
         i = find_pattern(sub, text_of(f));
     } else {
