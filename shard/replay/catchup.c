@@ -142,10 +142,13 @@ void tt_catchup_overflow(struct tt_client *client)
 
 void tt_catchup_queued_vector(const struct tt_client *client, uint64_t *vector)
 {
-    const struct tt_catchup *c = client->catchup;
+    struct tt_catchup *c = client->catchup;
     for (uint32_t i = 0; i < c->parts_count; i++) {
         uint32_t p = partition_at(client, i);
-        vector[p] = settled(client, &c->parts[i], p);
+        /* Kept: an id is made of it, and when an event of this partition is queued next, the ids of
+         * what stands before it must not go back. */
+        c->parts[i].taken = settled(client, &c->parts[i], p);
+        vector[p] = c->parts[i].taken;
     }
 }
 

@@ -83,7 +83,8 @@ void tt_catchup_limit(struct tt_client *client, uint64_t events);
 bool tt_catchup_queues(struct tt_client *client, uint32_t partition, uint64_t offset);
 /* The outbox is over its bound: drop what was not taken, read it again from the log. */
 void tt_catchup_overflow(struct tt_client *client);
-/* The vector of what was sent or is queued, into the entries of vector that the client touches. */
+/* The vector of what was sent or is queued, into the entries of vector that the client touches: for
+ * an id, which none that is made later goes behind. */
 void tt_catchup_queued_vector(const struct tt_client *client, uint64_t *vector);
 /* There may be something to do: room in the outbox, a partition ahead. Cheap. */
 void tt_catchup_wake(struct tt_client *client);
