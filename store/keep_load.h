@@ -27,8 +27,8 @@ struct tt_keep_loaded {
     struct tt_values *values;  /* owned by the caller from here on */
     struct tt_kept_files kept; /* the caller's, as well: for tt_keep_create() */
     bool checkpoint;           /* there was a valid one */
-    uint64_t place;            /* walk the segments from the one that begins here (it may be gone:
-                                * from the first that begins above); 0: all */
+    uint64_t place; /* walk the segments from the one in which this lies (0: from the oldest). One
+                     * began here; a power cut may have taken it, and the one before gone on */
     uint64_t read_bytes;
     char note[TT_RECOVERY_ERROR_BYTES]; /* a line for the log that names a file; empty: all is well
                                          */
