@@ -446,6 +446,10 @@ void tt_replay_destroy(struct tt_shard *shard)
 
 bool tt_replay_done(struct tt_shard *shard, const struct tt_done *done)
 {
+    bool ours = tt_token_operation(done->token) == TT_OPERATION_REPLAY;
+    /* A file that is gone was retired. */
+    if (ours && done->result < 0 && done->result != TT_ENOENT)
+        tt_metric_add(&shard->metrics.log_read_errors, 1);
     return tt_segments_done(shard->replay->segments, done);
 }
 
