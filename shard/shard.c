@@ -11,6 +11,7 @@
 #include "shard/http/assets.h"
 #include "shard/http/publish.h"
 #include "shard/http/routes.h"
+#include "shard/http/subscribe.h"
 #include "shard/owner.h"
 #include "shard/replay/catchup.h"
 #include "shard/replay/lookup.h"
@@ -84,6 +85,20 @@ uint32_t tt_shard_partition_of(const struct tt_shard *shard, struct tt_bytes cha
     return n == 1 ? 0 : (uint32_t)(tt_hash(&shard->world->hash_key, channel) % n);
 }
 
+uint32_t tt_shard_partition_of_patterns(const struct tt_shard *shard,
+                                        const struct tt_pattern *patterns, uint32_t count)
+{
+    if (shard->world->partitions_count == 1) return 0;
+    uint32_t partition = TT_PARTITION_ALL;
+    for (uint32_t i = 0; i < count; i++) {
+        if (patterns[i].kind != TT_PATTERN_EXACT) return TT_PARTITION_ALL;
+        uint32_t p = tt_shard_partition_of(shard, patterns[i].text);
+        if (i != 0 && p != partition) return TT_PARTITION_ALL;
+        partition = p;
+    }
+    return partition;
+}
+
 void tt_shard_resume_bounds(struct tt_shard *shard)
 {
     for (uint32_t p = 0; p < shard->world->partitions_count; p++) {
@@ -149,6 +164,11 @@ static void make_routes(struct tt_shard *shard)
                                    .body_required = true,
                                    .handler = tt_publish_handle,
                                    .context = shard};
+    r[n++] = (struct tt_route){.path = "/subscribe",
+                               .methods = TT_ROUTE_POST,
+                               .body_required = true,
+                               .handler = tt_subscribe_handle,
+                               .context = shard};
     if (shard->options.demo) {
         r[n++] = (struct tt_route){
             .path = "/demo/cut", .methods = TT_ROUTE_POST, .handler = handle_cut, .context = shard};
@@ -200,6 +220,7 @@ enum tt_status tt_shard_create(struct tt_shard **out, const struct tt_world *wor
     if (status == TT_OK) status = tt_fanout_create(shard);
     if (status == TT_OK) status = tt_replay_create(shard);
     if (status == TT_OK) status = tt_lookups_create(shard);
+    if (status == TT_OK) status = tt_subscribes_create(shard);
     if (status == TT_OK) status = tt_admission_create(shard);
     if (status != TT_OK) {
         tt_shard_destroy(&shard);
@@ -215,6 +236,7 @@ void tt_shard_destroy(struct tt_shard **out)
     if (shard == NULL) return;
     tt_replay_destroy(shard);
     tt_lookups_destroy(shard);
+    tt_subscribes_destroy(shard);
     tt_owner_destroy(shard);
     tt_admission_destroy(shard);
     tt_fanout_destroy(shard);
@@ -351,6 +373,8 @@ static void message(struct tt_shard *shard, struct tt_message *m)
     case TT_MESSAGE_ADMITTED:
     case TT_MESSAGE_RELEASE:
     case TT_MESSAGE_RELEASED: tt_admission_message(shard, m); return;
+    case TT_MESSAGE_SUBSCRIBE:
+    case TT_MESSAGE_SUBSCRIBED: tt_subscribes_message(shard, m); return;
     case TT_MESSAGE_CUT:
         tt_drain_cut(shard, TT_MESSAGE_BODY(m, tt_message_cut));
         m->kind = TT_MESSAGE_CUT_TAKEN;
@@ -407,7 +431,7 @@ static void phases(struct tt_shard *shard)
         post_control(shard, TT_MESSAGE_DRAINED);
     }
     if (shard->phase == TT_SHARD_STOPPING && tt_connections_count(shard->connections) == 0 &&
-        tt_lookup_idle(shard) && tt_owner_stopped(shard)) {
+        tt_lookup_idle(shard) && tt_subscribes_idle(shard) && tt_owner_stopped(shard)) {
         shard->phase = TT_SHARD_STOPPED;
         post_control(shard, TT_MESSAGE_STOPPED);
     }

@@ -146,6 +146,10 @@ struct tt_publish_request {
 };
 /* The partition a channel's events go to: hash of the channel by the log's key, mod partitions. */
 uint32_t tt_shard_partition_of(const struct tt_shard *shard, struct tt_bytes channel);
+/* The only partition that these patterns can touch, or TT_PARTITION_ALL (resume.h). */
+struct tt_pattern;
+uint32_t tt_shard_partition_of_patterns(const struct tt_shard *shard,
+                                        const struct tt_pattern *patterns, uint32_t count);
 /* Sends the batch to its owner; all of it is taken or nothing. done() comes when it is accepted:
  * written to the file (interval, never) or durable (always). Batches of one origin for one
  * partition keep their order. TT_FULL: too many are open; try again after any done(), see

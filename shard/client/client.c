@@ -135,6 +135,18 @@ static void begin_catchup(struct tt_client *client, const uint64_t *pos)
     tt_metric_add(&shard->metrics.replays, 1);
 }
 
+/* From LIVE to its place in the log. */
+static void demote(struct tt_client *client)
+{
+    struct tt_shard *shard = client->shard;
+    TT_ASSERT(client->state == TT_CLIENT_LIVE); /* from OPENING: tt_client_begin */
+    place_vector(client, shard->vector);
+    if (tt_outbox_drop_events(&client->outbox, &shard->outboxes) != TT_OK)
+        tt_client_abort(client, TT_CLOSE_INTERNAL);
+    else
+        begin_catchup(client, shard->vector);
+}
+
 void tt_client_move(struct tt_client *client, enum tt_client_event event,
                     enum tt_close_reason reason)
 {
@@ -155,14 +167,15 @@ void tt_client_move(struct tt_client *client, enum tt_client_event event,
             set_state(client, to);
             tt_catchup_go_on(client);
         } else {
-            TT_ASSERT(from == TT_CLIENT_LIVE); /* from OPENING: tt_client_begin */
-            place_vector(client, shard->vector);
-            if (tt_outbox_drop_events(&client->outbox, &shard->outboxes) != TT_OK) {
-                tt_client_abort(client, TT_CLOSE_INTERNAL);
-                return;
-            }
-            begin_catchup(client, shard->vector);
+            demote(client);
         }
+        return;
+    case TT_CLIENT_SNAPSHOT: /* whoever calls gives it one, see change.c */
+        if (from == TT_CLIENT_CATCHUP)
+            tt_catchup_overflow(client);
+        else
+            demote(client);
+        if (client->state == TT_CLIENT_CATCHUP) set_state(client, to);
         return;
     case TT_CLIENT_CLOSING:
         if (event != TT_CLIENT_ENDED) reason = TT_CLOSE_SLOW;
@@ -175,7 +188,6 @@ void tt_client_move(struct tt_client *client, enum tt_client_event event,
             tt_exchange_ready(&client->exchange); /* pull finishes what is left, then aborts */
         return;
     case TT_CLIENT_OPENING:
-    case TT_CLIENT_SNAPSHOT:
     case TT_CLIENT_STATES: break;
     }
     TT_UNREACHABLE();
@@ -317,22 +329,4 @@ void tt_client_begin(struct tt_client *client, const struct tt_resume *resume, c
     }
     tt_timer_arm(shard->timers, &client->timer,
                  shard->now_ns + client->heartbeat_ms * UINT64_C(1000000));
-}
-
-/* 128 bits, of which only the shard that made them can make: number of shard and client in the
- * clear, so that later requests find it, sealed by a keyed hash. */
-void tt_client_write_session(const struct tt_client *client, struct tt_writer *w)
-{
-    const struct tt_shard *shard = client->shard;
-    struct {
-        uint32_t shard, slot, generation;
-    } name = {shard->index, client->slot, tt_pool_generation(&shard->clients, client->slot)};
-    uint64_t seal = tt_hash(&shard->session_key, tt_bytes(&name, sizeof name));
-    tt_write_hex(w, name.shard);
-    tt_write_char(w, '-');
-    tt_write_hex(w, name.slot);
-    tt_write_char(w, '-');
-    tt_write_hex(w, name.generation);
-    tt_write_char(w, '-');
-    tt_write_hex(w, seal);
 }

@@ -99,8 +99,4 @@ void tt_client_write_cursor(const struct tt_client *client, const uint64_t *vect
  */
 void tt_client_queued_vector(const struct tt_client *client, uint64_t *vector);
 
-/* The session text of `connected`: unguessable, names shard and client. */
-#define TT_SESSION_BYTES 32u
-void tt_client_write_session(const struct tt_client *client, struct tt_writer *w);
-
 #endif

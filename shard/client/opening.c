@@ -9,8 +9,6 @@
 #include "shard/replay/since.h"
 #include "shard/shard_internal.h"
 
-#define SUBSCRIBE_BODY_BYTES_MAX (64u << 10) /* of POST /sse; over it: 413 */
-
 /* What is needed until the client has begun: the request's own memory is gone by then. */
 struct tt_opening {
     struct tt_subscribe subscribe;
@@ -75,21 +73,6 @@ static void answer_overload(struct tt_client *client, const char *why)
                                    .headers_count = 2,
                                    .close = true};
     tt_exchange_answer(&client->exchange, &response, tt_writer_bytes(&w));
-}
-
-/* The only partition that the subscription can touch, or TT_PARTITION_ALL. */
-static uint32_t partition_of(struct tt_shard *shard, const struct tt_subscribe *subscribe)
-{
-    if (shard->world->partitions_count == 1) return 0;
-    uint32_t partition = TT_PARTITION_ALL;
-    for (uint32_t i = 0; i < subscribe->patterns_count; i++) {
-        const struct tt_pattern *pattern = &subscribe->patterns[i];
-        if (pattern->kind != TT_PATTERN_EXACT) return TT_PARTITION_ALL;
-        uint32_t p = tt_shard_partition_of(shard, pattern->text);
-        if (i != 0 && p != partition) return TT_PARTITION_ALL;
-        partition = p;
-    }
-    return partition;
 }
 
 static bool keep_extra(struct tt_client *client, const struct tt_subscribe *subscribe)
@@ -173,8 +156,9 @@ static void find_start(struct tt_client *client)
                                   .next = shard->arrivals.next,
                                   .head = shard->heads,
                                   .oldest = shard->oldest};
-    tt_resume(&view, partition_of(shard, subscribe), subscribe->cursor, subscribe->from,
-              shard->cursor_storage, &o->resume, o->pos);
+    tt_resume(&view,
+              tt_shard_partition_of_patterns(shard, subscribe->patterns, subscribe->patterns_count),
+              subscribe->cursor, subscribe->from, shard->cursor_storage, &o->resume, o->pos);
     client->partition = o->resume.partition;
     client->form =
         (uint8_t)(tt_sse_form_index(subscribe->form) | (tt_client_full(client) ? TT_FORM_FULL : 0));
@@ -227,7 +211,10 @@ static void open_client(struct tt_client *client)
         return;
     }
     uint32_t n = shard->world->partitions_count;
-    if (n > 1 && partition_of(shard, &client->opening->subscribe) == TT_PARTITION_ALL &&
+    if (n > 1 &&
+        tt_shard_partition_of_patterns(shard, client->opening->subscribe.patterns,
+                                       client->opening->subscribe.patterns_count) ==
+            TT_PARTITION_ALL &&
         tt_cursor_full_bytes_max(&n, 1) > TT_CURSOR_BYTES_MAX) {
         tt_exchange_fail(&client->exchange, 400, "cursor_too_long", 0,
                          "channels: a cursor over the %u partitions of this log takes more than %u "
@@ -260,7 +247,7 @@ static void parse_body(struct tt_client *client)
         return;
     }
     /* The header's value lies behind the body's bytes. */
-    o->last_event_id.data = o->body + SUBSCRIBE_BODY_BYTES_MAX;
+    o->last_event_id.data = o->body + TT_SUBSCRIBE_BODY_BYTES_MAX;
     struct tt_subscribe_error error;
     if (tt_subscribe_from_json(tt_bytes(o->body, o->body_bytes), o->last_event_id, &memory,
                                &o->subscribe, &error) != TT_OK)
@@ -274,11 +261,11 @@ static size_t opening_body(struct tt_exchange *x, struct tt_bytes bytes, bool en
     struct tt_client *client = tt_client_of(x);
     struct tt_opening *o = client->opening;
     if (o == NULL || o->opened) return bytes.size;
-    if (o->post && bytes.size > SUBSCRIBE_BODY_BYTES_MAX - o->body_bytes) {
+    if (o->post && bytes.size > TT_SUBSCRIBE_BODY_BYTES_MAX - o->body_bytes) {
         o->opened = true;
         tt_exchange_fail(x, 413, "body_too_large", 0,
                          "the body of a subscription has more than %u bytes",
-                         SUBSCRIBE_BODY_BYTES_MAX);
+                         TT_SUBSCRIBE_BODY_BYTES_MAX);
         return bytes.size;
     }
     if (o->post && bytes.size != 0) {
@@ -326,10 +313,11 @@ struct tt_exchange *tt_opening_handle(void *context, const struct tt_request *re
     struct tt_subscribe_error error = {.code = "unavailable", .message = "out of memory"};
     unsigned status = 503;
     if (o->post) {
-        o->body = malloc(SUBSCRIBE_BODY_BYTES_MAX + last_event_id.size);
+        o->body = malloc(TT_SUBSCRIBE_BODY_BYTES_MAX + last_event_id.size);
         if (o->body != NULL) {
             if (last_event_id.size != 0)
-                memcpy(o->body + SUBSCRIBE_BODY_BYTES_MAX, last_event_id.data, last_event_id.size);
+                memcpy(o->body + TT_SUBSCRIBE_BODY_BYTES_MAX, last_event_id.data,
+                       last_event_id.size);
             o->last_event_id.size = last_event_id.size;
             return &client->exchange;
         }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "proto/base/assert.h"
+#include "shard/client/change.h"
 #include "shard/replay/catchup.h"
 #include "shard/shard_internal.h"
 
@@ -89,7 +90,7 @@ struct tt_frame *tt_sse_connected_frame(struct tt_client *client, struct tt_byte
     tt_write_text(&w, "{\"clientId\":");
     write_client_id(client, &w);
     tt_write_text(&w, ",\"session\":\"");
-    tt_client_write_session(client, &w);
+    tt_session_write(client, &w);
     tt_write_text(&w, "\",\"heartbeat\":");
     tt_write_u64(&w, client->heartbeat_ms);
     tt_write_text(&w, ",\"timestamp\":");

@@ -66,6 +66,34 @@ void tt_catchup_destroy(struct tt_client *client)
     client->catchup = NULL;
 }
 
+enum tt_status tt_catchup_widen(struct tt_client *client)
+{
+    struct tt_shard *shard = client->shard;
+    struct tt_catchup *old = client->catchup;
+    uint32_t parts = shard->world->partitions_count;
+    TT_ASSERT(!tt_client_full(client) && old->reader == NULL && old->snapshot == NULL);
+    struct tt_catchup *c = calloc(1, tt_catchup_bytes(parts));
+    if (c == NULL) return TT_ENOMEM;
+    c->client = client;
+    c->parts_count = parts;
+    c->carry = old->carry;
+    c->carry_sent = old->carry_sent;
+    /* An event that was begun ends with the id line of its own frame, which was its form so far. */
+    const struct tt_frame *f = tt_outbox_first(&client->outbox);
+    c->first_shared = old->first_shared || (client->outbox.sent != 0 && f->kind == TT_FRAME_EVENT);
+    for (uint32_t p = 0; p < parts; p++) {
+        c->parts[p].pos = c->parts[p].taken = shard->arrivals.next[p];
+        c->parts[p].state = TT_PART_JOINED;
+    }
+    c->parts[client->partition] = old->parts[0];
+    if (tt_node_linked(&old->node)) tt_list_remove(&old->node);
+    free(old);
+    client->catchup = c;
+    client->partition = TT_PARTITION_ALL;
+    tt_catchup_wake(client);
+    return TT_OK;
+}
+
 void tt_catchup_hold(struct tt_client *client)
 {
     struct tt_catchup *c = client->catchup;

@@ -71,6 +71,9 @@ static inline struct tt_catchup_part *tt_catchup_part(struct tt_client *client, 
     return &c->parts[c->parts_count == 1 ? 0 : partition];
 }
 
+/* The client's partition is all of them from now on: what it has of its own is kept, the others
+ * begin at R. Behind tt_catchup_overflow(). TT_OK; TT_ENOMEM: nothing was changed. */
+TT_MUST_USE enum tt_status tt_catchup_widen(struct tt_client *client);
 /* The positions stand still from now on (SNAPSHOT), until: */
 void tt_catchup_hold(struct tt_client *client);
 /* On from the positions: the snapshot is over. */
