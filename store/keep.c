@@ -100,7 +100,11 @@ void tt_keep_finish(struct tt_keep *k, enum tt_status status, const char *path)
     TT_ASSERT(!k->ending);
     k->ending = true;
     k->status = status;
-    if (status != TT_OK && k->made) k->remove_out = true; /* nothing points to it */
+    if (status != TT_OK && k->made)
+        k->remove_out = true; /* nothing points to it */
+    else if (status != TT_OK && k->out != TT_KEEP_FILE_NONE &&
+             (k->job == TT_KEEP_CARRY || k->job == TT_KEEP_COMPACT))
+        k->cut_out = true;
     if (status == TT_OK || status == TT_ECANCELED) return;
     k->reason = status;
     k->figures.failures++;
@@ -110,6 +114,15 @@ void tt_keep_finish(struct tt_keep *k, enum tt_status status, const char *path)
 /* What is left open or behind. False: nothing is. */
 static bool next_cleanup(struct tt_keep *k, struct tt_log_operation *op)
 {
+    if (k->cut_out) {
+        /* Copies that were not synced must not be found by a start-up: it could take them for
+         * durable. If this fails they are there, as they would be had the process died before. */
+        k->cut_out = false;
+        op->kind = TT_LOG_TRUNCATE;
+        op->file = k->out;
+        op->size = k->kept_size;
+        return true;
+    }
     int32_t *file = k->in != TT_KEEP_FILE_NONE ? &k->in : &k->out;
     if (*file != TT_KEEP_FILE_NONE) {
         op->kind = TT_LOG_CLOSE;
@@ -218,10 +231,9 @@ static bool checkpoint_due(const struct tt_keep *k)
 
 static bool compact_due(const struct tt_keep *k)
 {
-    if (k->kept.count == 0) return false;
+    if (k->kept.count == 0 || k->remove_no_more) return false;
     if (!k->keep_last || k->kept.count > TT_KEEP_FILES_MAX) return true;
-    return tt_kept_files_bytes(&k->kept) >
-           2 * tt_values_kept_bytes(k->values) + TT_KEEP_GARBAGE_BYTES;
+    return tt_kept_files_bytes(&k->kept) > 2 * tt_values_kept_bytes(k->values) + k->garbage_bytes;
 }
 
 /* A job that nobody has to ask for. */
@@ -390,6 +402,9 @@ enum tt_status tt_keep_create(struct tt_keep **keep, const struct tt_keep_option
     k->values = options->values;
     k->identity = *options->identity;
     k->keep_last = options->keep_last;
+    k->kept_file_bytes =
+        options->kept_file_bytes != 0 ? options->kept_file_bytes : TT_KEEP_FILE_BYTES;
+    k->garbage_bytes = options->garbage_bytes != 0 ? options->garbage_bytes : TT_KEEP_GARBAGE_BYTES;
     k->mark_place = k->mark_needs = options->mark_place;
     k->in = k->out = TT_KEEP_FILE_NONE;
     k->swept_kept = UINT64_MAX; /* none yet */

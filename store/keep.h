@@ -34,9 +34,9 @@
  * wrong: the job is given up, what it wrote is thrown away, and it may be begun again after
  * TT_LOG_RETRY_NS; meanwhile the segment is not given up. A kept file that a write or sync failed
  * for is never appended to again; nothing that was not synced is pointed at, so all of it is
- * copied anew to another file; and start-up uses a copy only where the original is gone. A record
- * that cannot be read (damaged, or EIO TT_KEEP_TRIES_MAX times in a row) is lost, and counted:
- * otherwise retention would end.
+ * copied anew to another file, and what was not synced is cut off, or removed with its file. A
+ * record that cannot be read (damaged, or EIO TT_KEEP_TRIES_MAX times in a row) is lost, and
+ * counted: otherwise retention would end.
  *
  * Work of each call: at most TT_VALUES_BLOCK slots, or a window of TT_KEEP_WINDOW_BYTES (a larger
  * record: its size), or one step of the index writer, or sorting TT_KEEP_BATCH places.
@@ -87,8 +87,10 @@ struct tt_keep_options {
     const char *directory;                    /* of the partition; borrowed */
     const struct tt_record_segment *identity; /* borrowed */
     struct tt_kept_files *kept;               /* of keep_load.h, taken over (zeroed); null: none */
-    uint64_t mark_place; /* of the segment whose first offset is the table's mark */
-    bool keep_last;      /* false: no values are carried, and kept files are removed */
+    uint64_t mark_place;      /* of the segment whose first offset is the table's mark */
+    uint64_t kept_file_bytes; /* 0: TT_KEEP_FILE_BYTES */
+    uint64_t garbage_bytes;   /* 0: TT_KEEP_GARBAGE_BYTES */
+    bool keep_last;           /* false: no values are carried, and kept files are removed */
 };
 /* TT_OK, TT_ENOMEM. */
 TT_MUST_USE enum tt_status tt_keep_create(struct tt_keep **keep,

@@ -20,6 +20,7 @@ enum step {
     POINT,     /* the table to the copies */
     CLOSE_OUT, /* it has grown enough */
     REMOVE,    /* COMPACT: the source */
+    SYNC_GONE, /* its name */
 };
 
 void tt_keep_copy_begin(struct tt_keep *k, enum tt_keep_job job)
@@ -293,7 +294,7 @@ static void point(struct tt_keep *k)
     if (k->out != TT_KEEP_FILE_NONE) {
         k->kept_size = k->position;
         k->kept.files[k->kept.count - 1].bytes = k->position;
-        if (k->position >= TT_KEEP_FILE_BYTES) k->current = false;
+        if (k->position >= k->kept_file_bytes) k->current = false;
     }
     k->from = k->entries[k->entries_count - 1].place + 1;
     if (k->all_gathered)
@@ -355,6 +356,11 @@ enum tt_status tt_keep_copy_next(struct tt_keep *k, const struct tt_keep_view *v
         op->kind = TT_LOG_UNLINK;
         op->path = k->in_path;
         return TT_OK;
+    case SYNC_GONE:
+        if (view->directory_file < 0) return TT_IDLE;
+        op->kind = TT_LOG_SYNC_DIRECTORY;
+        op->file = view->directory_file;
+        return TT_OK;
     }
     TT_UNREACHABLE();
 }
@@ -365,8 +371,6 @@ enum tt_status tt_keep_copy_next(struct tt_keep *k, const struct tt_keep_view *v
 static void give_up(struct tt_keep *k, enum tt_status status, const char *path)
 {
     k->current = false;
-    if (!k->made && k->out != TT_KEEP_FILE_NONE)
-        k->kept.files[k->kept.count - 1].bytes = k->position + k->data_size;
     tt_keep_finish(k, status, path);
 }
 
@@ -439,10 +443,14 @@ static void was_read(struct tt_keep *k, int32_t result)
     k->entry++;
 }
 
+/* The oldest kept file must be gone for good before the next is removed: else a power cut could
+ * bring back a value without the deletion that stood in the next. */
 static void removed(struct tt_keep *k, enum tt_status status)
 {
-    if (status != TT_OK && status != TT_ENOENT) {
-        tt_keep_finish(k, status, k->in_path);
+    if (status == TT_EUNSUPPORTED || status == TT_EINVAL) status = TT_OK;
+    if (status != TT_OK) {
+        k->remove_no_more = true; /* a sync is not tried twice */
+        tt_keep_finish(k, status, k->directory);
         return;
     }
     struct tt_kept_files *f = &k->kept;
@@ -483,7 +491,13 @@ void tt_keep_copy_done(struct tt_keep *k, int32_t result)
         k->step = POINT;
         break;
     case CLOSE_OUT: begin_gathering(k); return;
-    case REMOVE: removed(k, status); return;
+    case REMOVE:
+        if (status == TT_OK || status == TT_ENOENT)
+            k->step = SYNC_GONE;
+        else
+            tt_keep_finish(k, status, k->in_path);
+        return;
+    case SYNC_GONE: removed(k, status); return;
     case WAIT:
     case GATHER:
     case POINT: TT_UNREACHABLE();

@@ -32,11 +32,13 @@ struct tt_keep {
     struct tt_record_segment identity;
     char *directory;
     bool keep_last;
+    uint64_t kept_file_bytes, garbage_bytes;
 
     /* What is on disk. */
     struct tt_kept_files kept;
-    bool current;       /* the last kept file takes more: this process made it, nothing failed */
-    uint64_t kept_size; /* synced bytes of it */
+    bool current;        /* the last kept file takes more: this process made it, nothing failed */
+    uint64_t kept_size;  /* synced bytes of it */
+    bool remove_no_more; /* whether the last one removed is gone for good is not known */
 
     /* The table's mark: everything below mark_offset_place must be durable to use it. */
     uint64_t mark_place; /* where the walk of a start-up has to begin */
@@ -58,6 +60,7 @@ struct tt_keep {
     struct tt_log_operation running;
     int32_t in, out; /* files that the job has open */
     bool remove_out; /* out_path is to be unlinked at the end */
+    bool cut_out;    /* `out` is to be cut to kept_size at the end */
     char in_path[TT_LOG_PATH_BYTES], out_path[TT_LOG_PATH_BYTES], to_path[TT_LOG_PATH_BYTES];
     struct tt_keep_window window;
     /* What is to be written to `out`: bytes [written, size) of data go to position + written. */

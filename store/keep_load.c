@@ -14,6 +14,7 @@ struct load {
     struct tt_keep_loaded *out;
     uint8_t *window;
     size_t capacity;
+    bool kept_read;                     /* records of kept files */
     struct tt_checkpoint_header header; /* of the checkpoint, if there is one */
 };
 
@@ -140,10 +141,16 @@ static enum tt_status find_kept(struct load *l)
     return TT_OK;
 }
 
+static bool has_file(const struct tt_kept_files *k, uint32_t number)
+{
+    const struct tt_kept_file wanted = {.number = number};
+    return k->count != 0 && bsearch(&wanted, k->files, k->count, sizeof wanted, by_number) != NULL;
+}
+
 static bool is_gone(const struct load *l, uint64_t place)
 {
     if (!tt_kept_is(place)) return place < l->options->oldest_place;
-    return place < tt_kept_files_from(&l->out->kept);
+    return !has_file(&l->out->kept, tt_kept_number(place));
 }
 
 static enum tt_status take_record(struct load *l, const struct tt_record *record, uint64_t place)
@@ -211,9 +218,15 @@ static enum tt_status check_and_read(struct load *l, struct tt_kept_file *kept, 
     status = f->read(f->context, file, 0, header, sizeof header, &done);
     if (status != TT_OK) return status;
     status = tt_kept_header_check(tt_bytes(header, done), kept->number, l->options->identity);
-    if (status == TT_OK) return read_kept(l, file, kept->number, from);
-    /* Nothing points into a file that was not finished; a power cut may leave it so. */
-    if (done != 0) note(l, path, "is not read: %s", tt_status_text(status));
+    if (status == TT_OK) {
+        l->kept_read = true;
+        status = read_kept(l, file, kept->number, from);
+        return status == TT_OK ? f->sync(f->context, file) : status;
+    }
+    /* Nothing points into a file that was not finished; a power cut may leave it without data. */
+    static const uint8_t zeros[TT_KEPT_HEADER_BYTES];
+    if (done == sizeof header && memcmp(header, zeros, sizeof header) != 0)
+        note(l, path, "is not read: %s", tt_status_text(status));
     return TT_OK;
 }
 
@@ -232,11 +245,14 @@ static enum tt_status load_kept(struct load *l)
             status = check_and_read(l, &k->files[i], file, path);
             f->close(f->context, file);
         }
-        if (status == TT_ENOMEM) return status;
-        if (status != TT_OK)
-            note(l, path, "cannot be read (%s): values in it may be lost", tt_status_text(status));
+        if (status == TT_OK) continue;
+        note(l, path, "%s", tt_status_text(status));
+        return status;
     }
-    return TT_OK;
+    if (!l->kept_read) return TT_OK;
+    enum tt_status status = f->sync_directory(f->context, l->options->directory);
+    if (status != TT_OK) note(l, l->options->directory, "%s", tt_status_text(status));
+    return status;
 }
 
 /* ---- all of it ---- */
@@ -251,8 +267,10 @@ enum tt_status tt_keep_load(struct tt_keep_loaded *loaded,
     if (status == TT_OK) status = tt_values_create(&loaded->values, options->channels_max);
     if (status == TT_OK) status = find_kept(&l);
     if (status == TT_OK) status = load_checkpoint(&l);
-    if (status == TT_OK && loaded->checkpoint && loaded->kept.next < l.header.kept_number)
-        loaded->kept.next = l.header.kept_number;
+    if (status == TT_OK && loaded->checkpoint) { /* no number is used again that it may name */
+        uint32_t next = l.header.kept_number + (l.header.kept_byte != 0 ? 1 : 0);
+        if (loaded->kept.next < next) loaded->kept.next = next;
+    }
     if (status == TT_OK) status = load_kept(&l);
     free(l.window);
     if (status != TT_OK) {
@@ -268,6 +286,15 @@ uint64_t tt_keep_settle(struct tt_values *values, const struct tt_kept_files *ke
     struct tt_values_alive alive = {.oldest_offset = oldest_offset,
                                     .oldest_place = oldest_place,
                                     .kept_from = tt_kept_files_from(kept)};
+    uint64_t lost = 0;
+    for (uint32_t slot = 0; slot < tt_values_slots(values); slot++) {
+        const struct tt_value *v = tt_values_at(values, slot);
+        if (v == NULL || v->state != TT_VALUE_HELD || !tt_kept_is(v->place) ||
+            has_file(kept, tt_kept_number(v->place)))
+            continue;
+        tt_values_lose(values, slot, v->offset);
+        lost++;
+    }
     uint32_t key = 0;
-    return tt_values_sweep(values, &key, UINT32_MAX, &alive);
+    return lost + tt_values_sweep(values, &key, UINT32_MAX, &alive);
 }

@@ -6,10 +6,9 @@
  *     tt_keep_settle(...)
  *
  * A record in a kept file counts only where its original is gone (its segment was retired, its
- * kept file removed): then it was synced before. A copy beside its original may never have been,
- * even if it can be read. A damaged checkpoint is no failure: everything there is is walked then,
- * and the note says why.
- * Thread: start-up. Memory: one window while it runs. */
+ * kept file removed). Kept files that were read are synced, and the directory: what was found in
+ * them counts as durable from here on. A damaged checkpoint is no failure: everything there is is
+ * walked then, and the note says why. Thread: start-up. Memory: one window while it runs. */
 #ifndef TT_STORE_KEEP_LOAD_H
 #define TT_STORE_KEEP_LOAD_H
 
