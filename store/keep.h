@@ -59,28 +59,6 @@
 /* CHECKPOINT is due when the log has grown by so many times its size since the last. */
 #define TT_KEEP_CHECKPOINT_RATIO 4u
 
-/* The kept files and the checkpoint that there are: what keep_load.h finds. A zeroed one: nothing.
- */
-struct tt_kept_file {
-    uint32_t number;
-    uint64_t bytes;
-};
-struct tt_kept_files {
-    struct tt_kept_file *files; /* by rising number; owned */
-    uint32_t count;
-    uint32_t capacity_;
-    uint32_t next;             /* number of the next one to be made */
-    uint64_t checkpoint_bytes; /* of the checkpoint; 0: none */
-    uint64_t checkpoint_place; /* where a start-up would walk from */
-};
-void tt_kept_files_deinit(struct tt_kept_files *files);
-/* Adds the one with the highest number. TT_OK, TT_ENOMEM. */
-TT_MUST_USE enum tt_status tt_kept_files_add(struct tt_kept_files *files, uint32_t number,
-                                             uint64_t bytes);
-/* Places in kept files below it are gone. */
-uint64_t tt_kept_files_from(const struct tt_kept_files *files);
-uint64_t tt_kept_files_bytes(const struct tt_kept_files *files);
-
 struct tt_keep;
 struct tt_keep_options {
     struct tt_values *values;                 /* borrowed */

@@ -6,6 +6,7 @@
 
 #include "proto/base/assert.h"
 #include "store/checkpoint.h"
+#include "store/log.h"
 
 #define WINDOW_BYTES ((size_t)256 << 10)
 

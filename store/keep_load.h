@@ -12,7 +12,7 @@
 #ifndef TT_STORE_KEEP_LOAD_H
 #define TT_STORE_KEEP_LOAD_H
 
-#include "store/keep.h"
+#include "store/kept.h"
 #include "store/recovery.h"
 
 struct tt_keep_load_options {

@@ -19,6 +19,14 @@ bool tt_log_no_space(const struct tt_log *log)
 }
 
 #define PREFETCH_BYTES_MAX 2048u
+#define INDEX_BYTES_MIN    ((size_t)8 << 20)
+/* What a job of keep.h takes at most: two windows that hold the largest record, and a batch. */
+#define KEEP_BYTES ((uint64_t)12 << 20)
+_Static_assert((int)TT_INDEX_NEVER_CONFLATE == (int)TT_EVENT_NEVER_CONFLATE &&
+                   (int)TT_INDEX_DELETE == (int)TT_EVENT_OP_DELETE &&
+                   (int)TT_VALUES_NEVER_CONFLATE == (int)TT_EVENT_NEVER_CONFLATE &&
+                   (int)TT_VALUES_DELETE == (int)TT_EVENT_OP_DELETE,
+               "an event's flags mean the same in its record, its value and its index");
 
 /* ---- where records go ---- */
 
@@ -28,6 +36,7 @@ struct cursor {
     uint64_t window_end;
     uint64_t segment_base;
     bool segment_begun;
+    bool segment_used;
 };
 
 /* A segment begins with what it is and with what was durable then: recovery needs no more of it. */
@@ -51,9 +60,10 @@ static struct opening opening_for(const struct tt_log *log, const struct cursor 
     struct opening o = {.header_bytes = TT_RECORD_CHUNK_BYTES};
     o.chunks = chunks_for(o.header_bytes + bytes);
     uint64_t end = c->window_end + (uint64_t)o.chunks * TT_CHUNK_BYTES;
-    /* A record that is larger than a segment makes its segment longer. */
-    o.segment = !c->segment_begun ||
-                (end - c->segment_base > log->segment_bytes && c->window_end > c->segment_base);
+    /* A record that is larger than a segment makes its segment longer. So does one that meets a
+     * segment without a record: two cannot begin at the same offset. */
+    o.segment =
+        !c->segment_begun || (end - c->segment_base > log->segment_bytes && c->segment_used);
     if (o.segment) {
         o.header_bytes = SEGMENT_BEGINS_BYTES;
         o.chunks = chunks_for(o.header_bytes + bytes);
@@ -73,11 +83,13 @@ static void move(struct cursor *c, const struct opening *o, uint64_t bytes)
         c->place += o->header_bytes;
     }
     c->place += bytes;
+    c->segment_used = true;
 }
 
 static struct cursor cursor_of(const struct tt_log *log)
 {
-    return (struct cursor){log->place, log->window_end, log->segment_base, log->segment_begun};
+    return (struct cursor){log->place, log->window_end, log->segment_base, log->segment_begun,
+                           log->segment_used};
 }
 
 static void pass(struct tt_log *log, uint32_t bytes)
@@ -116,8 +128,11 @@ static void open_window(struct tt_log *log, const struct opening *o, int64_t wal
                                  .taken_max_us = log->taken_max_us};
     enum tt_status status = tt_segment_list_add(&log->planned, &planned);
     TT_ASSERT(status == TT_OK); /* room was reserved */
+    tt_keep_segment_begun(log->keep, log->next_offset, place);
+    tt_log_index_begin(log, log->next_offset, place, NULL);
     log->segment_base = place;
     log->segment_begun = true;
+    log->segment_used = false;
     log->segment_taken_us = INT64_MIN;
     pass(log, tt_record_encode_segment(window, log->next_offset, wall_us, place, log->taken_max_us,
                                        &log->identity));
@@ -156,8 +171,30 @@ static enum tt_status plan_events(struct tt_log *log, const struct tt_event *eve
     return result == TT_OK ? tt_segment_list_reserve(&log->planned, segments) : result;
 }
 
+/* The slots of the events' channels; each channel is hashed once. Nothing is kept of a failure. */
+static enum tt_status open_channels(struct tt_log *log, const struct tt_event *events,
+                                    uint32_t count)
+{
+    if (count > log->opened_capacity) {
+        struct tt_log_opened *opened = realloc(log->opened, count * sizeof *opened);
+        if (opened == NULL) return TT_ENOMEM;
+        log->opened = opened;
+        log->opened_capacity = count;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct tt_log_opened *o = &log->opened[i];
+        o->hash = tt_hash(&log->identity.hash_key, events[i].channel);
+        enum tt_status status = tt_values_open(log->values, o->hash, events[i].channel, &o->slot);
+        if (status == TT_OK) continue;
+        tt_values_rollback(log->values);
+        return status == TT_ETOOBIG ? TT_EBUSY : status;
+    }
+    return TT_OK;
+}
+
 static void append_one(struct tt_log *log, const struct tt_log_now *now, const struct tt_event *e,
-                       const struct tt_record_idempotency *idempotency)
+                       const struct tt_record_idempotency *idempotency,
+                       const struct tt_log_opened *opened)
 {
     uint64_t bytes = tt_record_event_bytes(e, idempotency) + batch_bytes(log);
     struct cursor c = cursor_of(log);
@@ -168,7 +205,7 @@ static void append_one(struct tt_log *log, const struct tt_log_now *now, const s
     struct tt_tail_descriptor d = {
         .offset = log->next_offset,
         .place = log->place,
-        .channel_hash = (uint32_t)tt_hash(&log->identity.hash_key, e->channel),
+        .channel_hash = (uint32_t)opened->hash,
         .class = TT_RECORD_EVENT,
         .flags = (uint8_t)(e->flags & TT_RECORD_FLAG_EVENT_MASK),
     };
@@ -178,7 +215,15 @@ static void append_one(struct tt_log *log, const struct tt_log_now *now, const s
     d.length = tt_record_encode_event(record, e, log->next_offset, idempotency);
     pass(log, d.length);
     tt_tail_commit(log->tail, &d, record);
+    /* The flags are the same for an event, a value and an index. */
+    tt_values_set(log->values, opened->slot, d.offset, d.place, e->flags);
+    if (log->index != NULL)
+        (void)tt_index_add(log->index, opened->hash, d.offset, d.place,
+                           e->flags & TT_INDEX_FLAGS_MASK);
+    if (log->index != NULL && idempotency != NULL)
+        (void)tt_index_add_idempotency(log->index, idempotency, d.offset, log->place, e->taken_us);
     log->next_offset++;
+    log->segment_used = true;
     if (e->taken_us > log->taken_max_us) log->taken_max_us = e->taken_us;
     if (log->segment_taken_us == INT64_MIN) log->segment_taken_us = e->taken_us;
 }
@@ -199,9 +244,13 @@ enum tt_status tt_log_append(struct tt_log *log, const struct tt_log_now *now,
         log->ceiling_wanted = log->next_offset + count;
         return TT_FULL;
     }
+    status = open_channels(log, events, count);
+    if (status != TT_OK) return status;
     *first_offset = log->next_offset;
     for (uint32_t i = 0; i < count; i++)
-        append_one(log, now, &events[i], idempotency == NULL ? NULL : &idempotency[i]);
+        append_one(log, now, &events[i], idempotency == NULL ? NULL : &idempotency[i],
+                   &log->opened[i]);
+    tt_values_commit(log->values);
     *end_place = log->place;
     log->appends++;
     log->events += count;
@@ -258,13 +307,41 @@ static enum tt_status append_hole(struct tt_log *log, uint64_t first, uint64_t e
     d.length = tt_record_encode_hole(record, first, end, wall_us);
     pass(log, d.length);
     tt_tail_commit(log->tail, &d, record);
+    if (log->index != NULL) (void)tt_index_add_hole(log->index, first, end, d.place);
     log->next_offset = end;
+    log->segment_used = true;
     (void)tt_tail_publish(log->tail, end);
     return TT_OK;
 }
 
-static enum tt_status take_over(struct tt_log *log, const struct tt_recovered_partition *p,
-                                int64_t wall_us)
+/* What recovery knows of values and indexes becomes the log's. */
+static enum tt_status take_over_values(struct tt_log *log, struct tt_recovered_partition *p,
+                                       const struct tt_log_options *options)
+{
+    log->values = p->values;
+    p->values = NULL;
+    if (log->values == NULL) {
+        uint32_t most = options->channels_max != 0 ? options->channels_max : TT_LOG_CHANNELS_MAX;
+        enum tt_status status = tt_values_create(&log->values, most);
+        if (status != TT_OK) return status;
+    }
+    const struct tt_keep_options keep = {.values = log->values,
+                                         .directory = log->directory,
+                                         .identity = &log->identity,
+                                         .kept = &p->kept,
+                                         .mark_place = log->segment_base,
+                                         .keep_last = !options->forget_values};
+    enum tt_status status = tt_keep_create(&log->keep, &keep);
+    if (status == TT_OK && p->segments.count != 0) {
+        const struct tt_segment *last = &p->segments.items[p->segments.count - 1];
+        tt_log_index_begin(log, last->first_offset, last->base_place, p->index);
+        p->index = NULL;
+    }
+    return status;
+}
+
+static enum tt_status take_over(struct tt_log *log, struct tt_recovered_partition *p,
+                                const struct tt_log_options *options, int64_t wall_us)
 {
     size_t size = strlen(p->directory) + 1;
     log->directory = malloc(size);
@@ -274,6 +351,8 @@ static enum tt_status take_over(struct tt_log *log, const struct tt_recovered_pa
     for (uint32_t i = 0; status == TT_OK && i < p->segments.count; i++)
         status = tt_segment_list_add(&log->segments, &p->segments.items[i]);
     if (status != TT_OK) return status;
+    for (uint32_t i = 0; i + 1 < p->segments.count; i++)
+        log->unindexed += !p->segments.items[i].indexed && !p->segments.items[i].no_index;
     log->place = log->written_place = log->durable_place = p->place;
     log->window_end = log->written_end = log->durable_end = p->place;
     log->written_offset = log->durable_offset = p->hole_first;
@@ -283,9 +362,13 @@ static enum tt_status take_over(struct tt_log *log, const struct tt_recovered_pa
     log->taken_max_us = p->taken_max_us;
     log->segment_taken_us = p->active_taken_us;
     if (p->segments.count != 0) {
+        const struct tt_segment *last = &p->segments.items[p->segments.count - 1];
         log->segment_begun = true;
-        log->segment_base = p->segments.items[p->segments.count - 1].base_place;
+        log->segment_used = p->hole_first != last->first_offset;
+        log->segment_base = last->base_place;
     }
+    status = take_over_values(log, p, options);
+    if (status != TT_OK) return status;
     uint64_t within = p->place % TT_CHUNK_BYTES;
     if (within != 0) { /* goes on in a chunk whose beginning is on disk only */
         uint8_t *window = tt_tail_open_chunks(log->tail, p->place - within, 1);
@@ -300,8 +383,8 @@ static enum tt_status take_over(struct tt_log *log, const struct tt_recovered_pa
 
 enum tt_status tt_log_create(struct tt_log **out, const struct tt_log_options *options)
 {
-    const struct tt_recovered *r = options->recovered;
-    const struct tt_recovered_partition *p = &r->partitions[options->partition];
+    struct tt_recovered *r = options->recovered;
+    struct tt_recovered_partition *p = &r->partitions[options->partition];
     struct tt_log *log = calloc(1, sizeof *log);
     if (log == NULL) return TT_ENOMEM;
     log->tail = options->tail;
@@ -319,7 +402,11 @@ enum tt_status tt_log_create(struct tt_log **out, const struct tt_log_options *o
     log->file = log->directory_file = log->ceiling_file = log->sealed.file = TT_LOG_FILE_NONE;
     log->sync_due_ns = UINT64_MAX;
     log->batch_due = true;
-    enum tt_status status = take_over(log, p, r->wall_us);
+    log->carried = TT_LOG_NOT_CARRIED;
+    log->index_bytes_max = options->index_bytes_max != 0
+                               ? options->index_bytes_max
+                               : tt_log_index_bytes_max(log->segment_bytes);
+    enum tt_status status = take_over(log, p, options, r->wall_us);
     if (status != TT_OK) {
         tt_log_destroy(&log);
         return status;
@@ -336,6 +423,10 @@ void tt_log_destroy(struct tt_log **out)
     if (log == NULL) return;
     tt_segment_list_deinit(&log->segments);
     tt_segment_list_deinit(&log->planned);
+    tt_keep_destroy(&log->keep);
+    tt_log_indexes_destroy(log);
+    tt_values_destroy(&log->values);
+    free(log->opened);
     free(log->directory);
     free(log);
     *out = NULL;
@@ -365,6 +456,41 @@ static enum tt_log_state state_of(const struct tt_log *log)
     return tt_log_no_space(log) ? TT_LOG_NO_SPACE : TT_LOG_OPEN;
 }
 
+size_t tt_log_index_bytes_max(uint64_t segment_bytes)
+{
+    size_t bytes = (size_t)(segment_bytes / 2);
+    return bytes < INDEX_BYTES_MIN ? INDEX_BYTES_MIN : bytes;
+}
+
+uint64_t tt_log_memory_bytes(const struct tt_log_options *options)
+{
+    uint64_t channels = options->channels_max != 0 ? options->channels_max : TT_LOG_CHANNELS_MAX;
+    uint64_t index = options->index_bytes_max != 0 ? options->index_bytes_max
+                                                   : tt_log_index_bytes_max(options->segment_bytes);
+    /* An index that is rebuilt comes on top of those that are kept. */
+    return tt_values_bytes_bound(channels) + index + index / 2 + KEEP_BYTES;
+}
+
+static void figures_of_values(const struct tt_log *log, struct tt_log_figures *f)
+{
+    struct tt_keep_figures keep;
+    tt_keep_figures(log->keep, &keep);
+    f->channels = tt_values_channels(log->values);
+    f->channels_max = tt_values_channels_max(log->values);
+    f->values_bytes = tt_values_bytes(log->values);
+    f->index_bytes = tt_log_index_bytes(log);
+    f->unindexed = log->unindexed + log->index_failures;
+    f->kept_files = keep.kept_files;
+    f->kept_bytes = keep.kept_bytes;
+    f->keep_failures = keep.failures;
+    f->keep_reason = keep.failing ? keep.reason : TT_OK;
+    f->keep_failed_path = keep.failed_path;
+    f->values_lost = keep.lost_values;
+    f->indexes = keep.indexes + keep.rebuilds;
+    f->checkpoints = keep.checkpoints;
+    f->carries = keep.carries;
+}
+
 void tt_log_figures(const struct tt_log *log, struct tt_log_figures *f)
 {
     const struct tt_segment_list *l = &log->segments;
@@ -390,4 +516,5 @@ void tt_log_figures(const struct tt_log *log, struct tt_log_figures *f)
         .segments_retired = log->segments_retired,
         .sync_ns_last = log->sync_ns_last,
     };
+    figures_of_values(log, f);
 }

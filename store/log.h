@@ -6,9 +6,17 @@
  *     while (tt_log_next_operation(log, now, &op) == TT_OK) start it
  *     ... on completion: tt_log_operation_done(log, op.lane, result, now); then ask again
  *
- * There are four lanes, each with at most one operation in flight, so at most
- * TT_LOG_LANES for a partition: WRITE (open, preallocate, write), SYNC, CEILING, and CLEAN (close,
- * truncate, unlink). Operations of different lanes may run at the same time and end in any order.
+ * There are five lanes, each with at most one operation in flight, so at most
+ * TT_LOG_LANES for a partition: WRITE (open, preallocate, write), SYNC, CEILING, CLEAN (close,
+ * truncate, unlink), and KEEP (background jobs, keep.h: index files, kept values, the checkpoint).
+ * Operations of different lanes may run at the same time and end in any order.
+ *
+ * What stands where. With each event its channel's entry in the table of values (values.h) and the
+ * index of the newest segment (index.h) are brought up to date; tt_log_lookup() (lookup.h) asks
+ * both. The index of a sealed segment stays in memory until its file is complete. An index that
+ * cannot be made or written never stops the log: its segment is read whole instead, and the index
+ * is made again in the background. When retention wants the oldest segment gone, the values that
+ * stand in it are carried to a kept file first (kept.h).
  *
  * Visible and accepted: with always, both when synced; else an event is visible at once (published)
  * and accepted when written. An offset may be given out only below the *ceiling*, which is on disk
@@ -43,14 +51,25 @@ enum tt_log_policy { TT_LOG_ALWAYS = 0, TT_LOG_INTERVAL, TT_LOG_NEVER };
 
 struct tt_log;
 struct tt_log_options {
-    const struct tt_recovered *recovered; /* of the whole log: history, key, partitions */
-    uint32_t partition;                   /* which of its partitions */
-    struct tt_tail *tail;                 /* borrowed; made with the recovered offsets */
+    struct tt_recovered *recovered; /* of the whole log: history, key, partitions */
+    uint32_t partition;             /* which of its partitions */
+    struct tt_tail *tail;           /* borrowed; made with the recovered offsets */
     enum tt_log_policy policy;
     uint64_t sync_interval_ns; /* TT_LOG_INTERVAL */
     uint64_t segment_bytes;    /* rounded down to whole chunks, at least two */
     struct tt_retention retention;
+    uint32_t channels_max;  /* of this partition; 0: TT_LOG_CHANNELS_MAX */
+    size_t index_bytes_max; /* of its indexes in memory; 0: as tt_log_index_bytes_max() says */
+    bool forget_values;     /* of retired segments: they are not carried to kept files */
 };
+#define TT_LOG_CHANNELS_MAX 1000000u
+/* Indexes in memory, of the newest segments; older ones than these wait for their files unindexed.
+ */
+#define TT_LOG_INDEXES_MAX 16u
+/* An eighth of a segment: 8 bytes for each record of 64. At least 4 MiB. */
+size_t tt_log_index_bytes_max(uint64_t segment_bytes);
+/* What a log of these options may come to hold in memory, its tail not counted. */
+uint64_t tt_log_memory_bytes(const struct tt_log_options *options);
 
 /* What time it is; read once a turn. */
 struct tt_log_now {
@@ -58,8 +77,8 @@ struct tt_log_now {
     int64_t wall_us; /* unix time */
 };
 
-/* Takes the partition over as it was recovered; a hole, if one is due, is the first thing appended.
- * Borrows recovered only for the call. TT_OK; TT_ENOMEM. */
+/* Takes the partition over as it was recovered, its values and its index out of `recovered`; a
+ * hole, if one is due, is the first thing appended. TT_OK; TT_ENOMEM. */
 TT_MUST_USE enum tt_status tt_log_create(struct tt_log **log, const struct tt_log_options *options);
 void tt_log_destroy(struct tt_log **log);
 
@@ -69,7 +88,8 @@ void tt_log_destroy(struct tt_log **log);
  * *end_place. Everything is copied. Not visible before tt_log_publish().
  * TT_OK; TT_FULL: no room in the tail (tt_log_wait) or below the ceiling, which is on its way;
  * TT_ENOSPC: the disk is full; TT_EACCES: read-only; TT_ETOOBIG: can never fit into the tail at
- * once; TT_ECLOSED: closing; TT_ENOMEM. */
+ * once; TT_EBUSY: it would be one channel more than channels_max; TT_ECLOSED: closing;
+ * TT_ENOMEM. */
 TT_MUST_USE enum tt_status tt_log_append(struct tt_log *log, const struct tt_log_now *now,
                                          const struct tt_event *events, uint32_t count,
                                          const struct tt_record_idempotency *idempotency,
@@ -91,6 +111,7 @@ enum tt_log_lane {
     TT_LOG_LANE_SYNC,
     TT_LOG_LANE_CEILING,
     TT_LOG_LANE_CLEAN,
+    TT_LOG_LANE_KEEP,
     TT_LOG_LANES,
 };
 enum tt_log_operation_kind {
@@ -137,7 +158,8 @@ bool tt_log_closed(const struct tt_log *log);
 enum tt_log_segment_event {
     TT_LOG_SEGMENT_ADDED = 1,
     TT_LOG_SEGMENT_SEALED,
-    TT_LOG_SEGMENT_RETIRED
+    TT_LOG_SEGMENT_RETIRED,
+    TT_LOG_SEGMENT_INDEXED, /* its index file (index_file.h) is complete and may be read */
 };
 struct tt_log_notice {
     enum tt_log_segment_event event;
@@ -172,6 +194,15 @@ struct tt_log_figures {
     uint64_t bytes; /* of all segments */
     uint64_t appends, events, writes, written_bytes, syncs, segments_begun, segments_retired;
     uint64_t sync_ns_last; /* duration of the last sync, as the caller's clock saw it */
+    uint64_t channels, channels_max;
+    uint64_t values_bytes, index_bytes; /* memory */
+    uint64_t unindexed;                 /* sealed segments without a complete index file */
+    uint64_t kept_files, kept_bytes;    /* on disk */
+    uint64_t keep_failures;             /* of background jobs */
+    enum tt_status keep_reason;         /* of the newest one; TT_OK: none, or it went well since */
+    const char *keep_failed_path;
+    uint64_t values_lost; /* whose record could not be read */
+    uint64_t indexes, checkpoints, carries;
 };
 void tt_log_figures(const struct tt_log *log, struct tt_log_figures *figures);
 

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "proto/base/assert.h"
+#include "store/index_file.h"
 #include "store/log_internal.h"
 
 #define RETENTION_EVERY_NS UINT64_C(200000000)
@@ -12,7 +13,7 @@ static struct tt_segment *newest(const struct tt_log *log)
     return &log->segments.items[log->segments.count - 1];
 }
 
-static void notify(struct tt_log *log, enum tt_log_segment_event event,
+void tt_log_notify(struct tt_log *log, enum tt_log_segment_event event,
                    const struct tt_segment *segment)
 {
     TT_ASSERT(log->notices_count < TT_LOG_NOTICES_MAX);
@@ -20,7 +21,7 @@ static void notify(struct tt_log *log, enum tt_log_segment_event event,
     log->notices[at] = (struct tt_log_notice){event, *segment};
 }
 
-static bool notices_have_room(const struct tt_log *log, uint32_t count)
+bool tt_log_notices_have_room(const struct tt_log *log, uint32_t count)
 {
     return log->notices_count + count <= TT_LOG_NOTICES_MAX;
 }
@@ -71,7 +72,8 @@ static void seal(struct tt_log *log)
                                          .segment = *s,
                                          .next_offset = next->first_offset};
     log->file = TT_LOG_FILE_NONE;
-    notify(log, TT_LOG_SEGMENT_SEALED, s);
+    log->unindexed++;
+    tt_log_notify(log, TT_LOG_SEGMENT_SEALED, s);
 }
 
 /* A write that begins and ends at a multiple of WRITE_ALIGN lets the file system use large pages,
@@ -110,7 +112,7 @@ static bool next_bytes(struct tt_log *log, const struct tt_log_now *now,
     }
     /* The one before must be on disk and closed first; so two files are open at most. */
     if (log->planned.count == 0 || log->sealed.file != TT_LOG_FILE_NONE ||
-        !notices_have_room(log, 2))
+        !tt_log_notices_have_room(log, 2))
         return false;
     if (log->file != TT_LOG_FILE_NONE) seal(log);
     log->step = TT_LOG_STEP_CREATE;
@@ -161,7 +163,7 @@ static void add_segment(struct tt_log *log, const struct tt_log_operation *op)
         return;
     }
     tt_segment_list_retire(&log->planned, s.base_place);
-    notify(log, TT_LOG_SEGMENT_ADDED, &s);
+    tt_log_notify(log, TT_LOG_SEGMENT_ADDED, &s);
     log->segments_begun++;
     log->step = TT_LOG_STEP_WRITE;
 }
@@ -232,6 +234,12 @@ static bool all_written(const struct tt_log *log)
            log->written_place == log->place;
 }
 
+/* The newest segment would be found after a power cut. */
+static bool durably_begun(const struct tt_log *log)
+{
+    return log->durable_place > newest(log)->base_place;
+}
+
 static bool next_sync(struct tt_log *log, const struct tt_log_now *now, struct tt_log_operation *op)
 {
     op->kind = TT_LOG_SYNC;
@@ -247,7 +255,8 @@ static bool next_sync(struct tt_log *log, const struct tt_log_now *now, struct t
         return false;
     bool due = log->policy == TT_LOG_ALWAYS ||
                (log->policy == TT_LOG_INTERVAL && now->ns >= log->sync_due_ns) ||
-               (log->closing == TT_LOG_CLOSING_WRITE && all_written(log));
+               (log->closing == TT_LOG_CLOSING_WRITE && all_written(log)) ||
+               (log->retire_waits && !durably_begun(log));
     if (!due) return false;
     log->sync_of_sealed = false;
     log->sync_place = log->written_place;
@@ -378,32 +387,67 @@ static bool next_of_sealed(struct tt_log *log, struct tt_log_operation *op)
     return s->step == TT_LOG_END_CLOSE;
 }
 
-static bool next_to_retire(struct tt_log *log, const struct tt_log_now *now,
-                           struct tt_log_operation *op)
+bool tt_log_retire_due(const struct tt_log *log, const struct tt_log_now *now)
 {
-    if (log->read_only || log->closing != TT_LOG_CLOSING_NOT || log->segments.count < 2 ||
-        !notices_have_room(log, 3))
+    if (log->read_only || log->closing != TT_LOG_CLOSING_NOT || log->segments.count < 2)
         return false;
-    if (now->ns < log->unlink_retry_ns) return false;
-    if (log->unlink_again) { /* first things first: a file left behind would make a gap */
-        op->kind = TT_LOG_UNLINK;
-        op->path = log->paths[TT_LOG_LANE_CLEAN];
-        return true;
-    }
     uint64_t active = log->written_place - newest(log)->base_place;
     if (newest(log)->end_place != TT_SEGMENT_GROWS) active = 0; /* the next is being made */
     if (tt_retention_due(&log->retention, &log->segments, active, now->wall_us) == 0) return false;
-    struct tt_segment oldest = log->segments.items[0];
     /* One that is still being synced and closed is too young, unless its bytes have to go. */
-    if (log->sealed.file != TT_LOG_FILE_NONE && log->sealed.segment.base_place == oldest.base_place)
+    return log->sealed.file == TT_LOG_FILE_NONE ||
+           log->sealed.segment.base_place != log->segments.items[0].base_place;
+}
+
+/* The next step of removing what was retired. */
+static bool next_removal(struct tt_log *log, const struct tt_log_now *now,
+                         struct tt_log_operation *op)
+{
+    if (log->removal == TT_LOG_REMOVAL_NONE || now->ns < log->unlink_retry_ns) return false;
+    char *path = log->paths[TT_LOG_LANE_CLEAN];
+    op->kind = TT_LOG_UNLINK;
+    op->path = path;
+    if (log->removal == TT_LOG_REMOVAL_NAMES) {
+        op->kind = TT_LOG_SYNC_DIRECTORY;
+        op->file = log->directory_file;
+        snprintf(path, TT_LOG_PATH_BYTES, "%s", log->directory);
+    } else if (log->removal == TT_LOG_REMOVAL_SEGMENT) {
+        path_of(log, TT_LOG_LANE_CLEAN, log->retired.first_offset);
+    } else {
+        enum tt_status status =
+            tt_index_path(log->directory, log->retired.first_offset, path, TT_LOG_PATH_BYTES);
+        TT_ASSERT(status == TT_OK); /* recovery bounds the directory's name */
+    }
+    return true;
+}
+
+static bool next_to_retire(struct tt_log *log, const struct tt_log_now *now,
+                           struct tt_log_operation *op)
+{
+    if (log->read_only || log->closing != TT_LOG_CLOSING_NOT) return false;
+    if (log->removal != TT_LOG_REMOVAL_NONE) return next_removal(log, now, op);
+    log->retire_waits = false;
+    if (!tt_log_notices_have_room(log, 3) || log->directory_file == TT_LOG_FILE_NONE ||
+        !tt_log_retire_due(log, now))
         return false;
+    struct tt_segment oldest = log->segments.items[0];
+    if (log->carried != oldest.base_place) return false; /* the lane KEEP sees to that */
+    const struct tt_log_index *index = tt_log_index_at(log, oldest.base_place);
+    if (index != NULL && index->lent) return false; /* it is being written */
+    /* The last segment that a power cut would leave stays: without any, offsets that were given
+     * out would be forgotten. */
+    log->retire_waits = log->durable_place <= log->segments.items[1].base_place;
+    if (log->retire_waits) return false;
+    log->carried = TT_LOG_NOT_CARRIED;
+    if (!oldest.indexed && !oldest.no_index) log->unindexed--;
+    tt_log_index_drop(log, oldest.base_place);
     tt_segment_list_retire(&log->segments, oldest.base_place);
     tt_tail_set_oldest_offset(log->tail, log->segments.items[0].first_offset);
-    notify(log, TT_LOG_SEGMENT_RETIRED, &oldest);
+    tt_log_notify(log, TT_LOG_SEGMENT_RETIRED, &oldest);
     log->segments_retired++;
-    op->kind = TT_LOG_UNLINK;
-    op->path = path_of(log, TT_LOG_LANE_CLEAN, oldest.first_offset);
-    return true;
+    log->retired = oldest;
+    log->removal = TT_LOG_REMOVAL_INDEX;
+    return next_removal(log, now, op);
 }
 
 static bool close_file(int32_t *file, struct tt_log_operation *op)
@@ -452,6 +496,7 @@ static bool next_closing(struct tt_log *log, struct tt_log_operation *op)
         log->closing = TT_LOG_CLOSING_DIRECTORY;
         __attribute__((fallthrough));
     case TT_LOG_CLOSING_DIRECTORY:
+        if (!tt_keep_closed(log->keep)) return false; /* it may be syncing names */
         if (close_file(&log->directory_file, op)) return true;
         log->closing = TT_LOG_CLOSING_DONE;
         return false;
@@ -465,14 +510,31 @@ static bool next_clean(struct tt_log *log, const struct tt_log_now *now,
     return next_of_sealed(log, op) || next_closing(log, op) || next_to_retire(log, now, op);
 }
 
+static void removal_done(struct tt_log *log, const struct tt_log_operation *op, int32_t result,
+                         const struct tt_log_now *now)
+{
+    bool names = op->kind == TT_LOG_SYNC_DIRECTORY;
+    if (names && (result == TT_EUNSUPPORTED || result == TT_EINVAL)) result = TT_OK;
+    if (!names && result == TT_ENOENT) result = TT_OK;
+    if (result < 0 && names) { /* nobody knows which names are there */
+        fail(log, op, (enum tt_status)result);
+        return;
+    }
+    if (result < 0) {
+        log->unlink_retry_ns = now->ns + TT_LOG_RETRY_NS;
+        return;
+    }
+    log->removal = names ? TT_LOG_REMOVAL_NONE : (enum tt_log_removal)(log->removal + 1);
+}
+
 /* Nothing here is more than tidiness, and harmless to try again. */
 static void clean_done(struct tt_log *log, const struct tt_log_operation *op, int32_t result,
                        const struct tt_log_now *now)
 {
     struct tt_log_sealed *s = &log->sealed;
-    if (op->kind == TT_LOG_UNLINK) {
-        log->unlink_again = result < 0 && result != TT_ENOENT;
-        if (log->unlink_again) log->unlink_retry_ns = now->ns + TT_LOG_RETRY_NS;
+    if (log->removal != TT_LOG_REMOVAL_NONE &&
+        (op->kind == TT_LOG_UNLINK || op->kind == TT_LOG_SYNC_DIRECTORY)) {
+        removal_done(log, op, result, now);
         return;
     }
     if (s->file == TT_LOG_FILE_NONE || op->file != s->file) return;
@@ -503,13 +565,14 @@ static void look_at_age(struct tt_log *log, const struct tt_log_now *now)
 static bool next_of_lane(struct tt_log *log, enum tt_log_lane lane, const struct tt_log_now *now,
                          struct tt_log_operation *op)
 {
-    if (lane != TT_LOG_LANE_CLEAN && log->read_only) return false;
+    if (lane != TT_LOG_LANE_CLEAN && lane != TT_LOG_LANE_KEEP && log->read_only) return false;
     if (log->stalled[lane] && now->ns < log->retry_ns) return false;
     switch (lane) {
     case TT_LOG_LANE_WRITE: return next_write(log, now, op);
     case TT_LOG_LANE_SYNC: return next_sync(log, now, op);
     case TT_LOG_LANE_CEILING: return next_ceiling(log, op);
     case TT_LOG_LANE_CLEAN: return next_clean(log, now, op);
+    case TT_LOG_LANE_KEEP: return tt_log_keep_next(log, now, op);
     case TT_LOG_LANES: break;
     }
     TT_UNREACHABLE();
@@ -519,7 +582,7 @@ enum tt_status tt_log_next_operation(struct tt_log *log, const struct tt_log_now
                                      struct tt_log_operation *operation)
 {
     static const enum tt_log_lane order[] = {TT_LOG_LANE_CEILING, TT_LOG_LANE_WRITE,
-                                             TT_LOG_LANE_SYNC, TT_LOG_LANE_CLEAN,
+                                             TT_LOG_LANE_SYNC, TT_LOG_LANE_KEEP, TT_LOG_LANE_CLEAN,
                                              /* once more: closing may have come to it */
                                              TT_LOG_LANE_CEILING};
     look_at_age(log, now);
@@ -547,6 +610,7 @@ void tt_log_operation_done(struct tt_log *log, enum tt_log_lane lane, int32_t re
     case TT_LOG_LANE_SYNC: sync_done(log, &op, result, now); return;
     case TT_LOG_LANE_CEILING: ceiling_done(log, &op, result, now); return;
     case TT_LOG_LANE_CLEAN: clean_done(log, &op, result, now); return;
+    case TT_LOG_LANE_KEEP: tt_log_keep_done(log, result, now); return;
     case TT_LOG_LANES: break;
     }
     TT_UNREACHABLE();
@@ -571,16 +635,22 @@ static int64_t age_due_us(const struct tt_log *log)
 uint64_t tt_log_next_ns(const struct tt_log *log, const struct tt_log_now *now)
 {
     uint64_t next = UINT64_MAX;
-    if (log->read_only || log->closing == TT_LOG_CLOSING_DONE) return next;
-    if (tt_log_no_space(log)) next = log->retry_ns;
-    /* What was left behind by an aligned write: in the next turn. */
-    else if (!log->busy[TT_LOG_LANE_WRITE] && log->aligned_ns == now->ns &&
-             log->written_place < log->place)
-        next = now->ns;
+    if (log->closing == TT_LOG_CLOSING_DONE) return next;
+    if (!log->busy[TT_LOG_LANE_KEEP]) next = tt_keep_next_ns(log->keep);
+    if (log->read_only) return next;
+    if (tt_log_no_space(log)) {
+        if (log->retry_ns < next) next = log->retry_ns;
+        /* What was left behind by an aligned write: in the next turn. */
+    } else if (!log->busy[TT_LOG_LANE_WRITE] && log->aligned_ns == now->ns &&
+               log->written_place < log->place) {
+        next = now->ns < next ? now->ns : next;
+    }
     if (log->policy == TT_LOG_INTERVAL && log->written_place != log->durable_place &&
         !log->busy[TT_LOG_LANE_SYNC] && log->sync_due_ns < next)
         next = log->sync_due_ns;
-    if (log->unlink_again && log->unlink_retry_ns < next) next = log->unlink_retry_ns;
+    if (log->removal != TT_LOG_REMOVAL_NONE && !log->busy[TT_LOG_LANE_CLEAN] &&
+        log->unlink_retry_ns < next)
+        next = log->unlink_retry_ns;
     int64_t due_us = age_due_us(log);
     if (due_us != INT64_MAX && log->closing == TT_LOG_CLOSING_NOT) {
         uint64_t in_us = due_us >= now->wall_us ? (uint64_t)(due_us - now->wall_us) + 1 : 0;
@@ -596,6 +666,7 @@ void tt_log_close(struct tt_log *log)
     if (log->closing != TT_LOG_CLOSING_NOT) return;
     log->closing = TT_LOG_CLOSING_WRITE;
     log->retry_ns = 0;
+    tt_keep_close(log->keep);
 }
 
 bool tt_log_closed(const struct tt_log *log)

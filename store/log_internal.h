@@ -3,7 +3,10 @@
 #define TT_STORE_LOG_INTERNAL_H
 
 #include "store/ceiling.h"
+#include "store/index.h"
+#include "store/keep.h"
 #include "store/log.h"
+#include "store/values.h"
 
 #define TT_LOG_FILE_NONE (-1)
 
@@ -33,7 +36,29 @@ struct tt_log_sealed {
     uint64_t next_offset; /* behind its last event */
 };
 
+/* A retired segment's files are removed one after the other, and their names are synced away before
+ * the next segment's turn: else a power cut could leave a gap between two that are there. */
+enum tt_log_removal {
+    TT_LOG_REMOVAL_NONE = 0,
+    TT_LOG_REMOVAL_INDEX,
+    TT_LOG_REMOVAL_SEGMENT,
+    TT_LOG_REMOVAL_NAMES,
+};
+
 enum tt_log_ceiling_step { TT_LOG_CEILING_OPEN = 0, TT_LOG_CEILING_WRITE, TT_LOG_CEILING_SYNC };
+
+/* The index of a segment that has no index file yet. */
+struct tt_log_index {
+    struct tt_index *index;
+    uint64_t first_offset, base_place;
+    bool lent; /* it is being written */
+};
+
+/* An event's channel, between the plan and the append. */
+struct tt_log_opened {
+    uint64_t hash;
+    uint32_t slot;
+};
 
 /* Ends of a clean shutdown, in this order. */
 enum tt_log_closing {
@@ -65,7 +90,22 @@ struct tt_log {
     int64_t segment_taken_us; /* of the first event of the newest segment; INT64_MIN: none yet */
     uint64_t segment_base;    /* of the newest segment, planned ones included */
     bool segment_begun;       /* there is one */
+    bool segment_used;        /* it holds an event or a hole */
     bool batch_due;           /* a write was begun since the last BATCH record */
+
+    /* what stands where */
+    struct tt_values *values;
+    struct tt_log_opened *opened; /* of the batch that is being appended */
+    uint32_t opened_capacity;
+    struct tt_log_index indexes[TT_LOG_INDEXES_MAX]; /* oldest first */
+    uint32_t indexes_count;
+    struct tt_index *index; /* of the newest segment; null: it could not be made */
+    size_t index_bytes_max; /* of all of them */
+    struct tt_keep *keep;
+    uint64_t carried; /* base place of the segment whose values were carried */
+#define TT_LOG_NOT_CARRIED UINT64_MAX
+    uint32_t unindexed; /* sealed segments whose index file is still to be made */
+    uint64_t index_failures;
 
     /* files */
     struct tt_segment_list segments; /* with files; the last one takes writes */
@@ -87,7 +127,9 @@ struct tt_log {
     uint64_t sync_begun_ns;
     uint64_t retry_ns;         /* not before, after no space was left; 0: at once */
     uint64_t retention_due_ns; /* next look at retention */
-    bool unlink_again;         /* it failed; paths[TT_LOG_LANE_CLEAN] names the file */
+    struct tt_segment retired; /* being removed */
+    enum tt_log_removal removal;
+    bool retire_waits; /* for the newest segment to be synced */
     uint64_t unlink_retry_ns;
     bool busy[TT_LOG_LANES];
     struct tt_log_operation running[TT_LOG_LANES];
@@ -121,6 +163,28 @@ struct tt_log {
 bool tt_log_no_space(const struct tt_log *log);
 /* Below it, tail memory is not needed for writing any more. */
 uint64_t tt_log_reclaim_place(const struct tt_log *log);
+
+/* ---- log_index.c ---- */
+/* A segment begins: makes its index, or takes the one that was recovered (may be null). */
+void tt_log_index_begin(struct tt_log *log, uint64_t first_offset, uint64_t base_place,
+                        struct tt_index *recovered);
+struct tt_index *tt_log_index_newest(const struct tt_log *log);
+struct tt_log_index *tt_log_index_at(struct tt_log *log, uint64_t base_place);
+void tt_log_index_drop(struct tt_log *log, uint64_t base_place);
+uint64_t tt_log_index_bytes(const struct tt_log *log);
+void tt_log_indexes_destroy(struct tt_log *log);
+
+/* ---- log_keep.c: the lane KEEP ---- */
+bool tt_log_keep_next(struct tt_log *log, const struct tt_log_now *now,
+                      struct tt_log_operation *op);
+void tt_log_keep_done(struct tt_log *log, int32_t result, const struct tt_log_now *now);
+/* Whether retention wants the oldest segment gone. */
+bool tt_log_retire_due(const struct tt_log *log, const struct tt_log_now *now);
+/* For log_files.c and log_keep.c. */
+void tt_log_notify(struct tt_log *log, enum tt_log_segment_event event,
+                   const struct tt_segment *segment);
+bool tt_log_notices_have_room(const struct tt_log *log, uint32_t count);
+
 /* Seals the newest segment and begins another. TT_OK, TT_FULL, TT_ENOMEM. */
 TT_MUST_USE enum tt_status tt_log_begin_segment(struct tt_log *log, int64_t wall_us);
 

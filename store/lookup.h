@@ -61,7 +61,9 @@ struct tt_lookup_channel {
 #define TT_LOOKUP_END                UINT64_MAX
 #define TT_LOOKUP_SLOTS_MAX          4096u /* of the channel table that one call looks at */
 #define TT_LOOKUP_RANGE_CHANNELS_MAX 64u
-#define TT_LOOKUP_ITEMS_MIN          1u /* items_max, and it must be >= `last` */
+#define TT_LOOKUP_RANGE_HOLES        16u  /* that one answer tells of */
+#define TT_LOOKUP_BATCH              256u /* entries taken out of an index at once */
+#define TT_LOOKUP_SAME_HASH_MAX      64u  /* channels with one hash */
 
 struct tt_lookup {
     /* ---- in ---- */
@@ -83,19 +85,20 @@ struct tt_lookup {
      *                            was full): only channels from the key on are looked at
      *   by pattern:              the slot to go on with
      *   RANGE:                   the answer is complete below this offset: ask again with
-     *                            from = key. It is `from` itself when the owner cannot say anything
-     *                            about `from`: read to `memory_offset` without it. */
+     *                            from = key, until key is `at`. It is `from` itself when the owner
+     * cannot say anything about `from`: read to `memory_offset` without it. */
     uint64_t key;
     /* ---- out ---- */
     struct tt_lookup_item *items; /* VALUE, LAST: grouped by channel, in the order of channels[],
                                    * oldest first within one; RANGE: by offset */
-    uint32_t items_max;
+    uint32_t items_max; /* at least: LAST: `last`; RANGE: channels_count + 1; VALUE: 1 (channels
+                         * that share a hash: all of them at once, or none is told) */
     uint32_t items_count;
     uint64_t memory_offset; /* from this offset on the owner has an index without gaps */
 };
 
-/* Answers it. Bounded work: at most TT_LOOKUP_SLOTS_MAX slots or channels, items_max items, 16
- * items for each channel of a RANGE beyond those. Thread: the log's. Cannot fail. */
+/* Answers it. Bounded work: at most TT_LOOKUP_SLOTS_MAX slots or channels, and items_max items.
+ * Thread: the log's. Cannot fail. */
 void tt_log_lookup(const struct tt_log *log, struct tt_lookup *lookup);
 
 #endif

@@ -16,8 +16,14 @@ enum tt_status tt_recovery_fail(struct tt_recovery *r, enum tt_status status, co
     int used = snprintf(r->error, TT_RECOVERY_ERROR_BYTES, "%s: ", path);
     if (used < 0 || used >= (int)TT_RECOVERY_ERROR_BYTES) return status;
     va_start(arguments, format);
-    vsnprintf(r->error + used, TT_RECOVERY_ERROR_BYTES - (size_t)used, format, arguments);
+    int more =
+        vsnprintf(r->error + used, TT_RECOVERY_ERROR_BYTES - (size_t)used, format, arguments);
     va_end(arguments);
+    used += more;
+    if (status == TT_ECORRUPT && more > 0 && used < (int)TT_RECOVERY_ERROR_BYTES)
+        snprintf(r->error + used, TT_RECOVERY_ERROR_BYTES - (size_t)used,
+                 " (`ttlog verify %s` lists all damage; `ttlog repair` saves what is left)",
+                 r->options->directory);
     return status;
 }
 
@@ -142,6 +148,9 @@ static enum tt_status create(struct tt_recovery *r)
     join(next, o->directory, "META.new");
     enum tt_status status = write_file(r, next, bytes, sizeof bytes);
     if (status != TT_OK) return status;
+    /* The partitions' names first: META must not be there without them. */
+    status = f->sync_directory(f->context, o->directory);
+    if (status != TT_OK) return plain_fail(r, status, o->directory);
     status = f->rename(f->context, next, path);
     if (status == TT_OK) status = f->sync_directory(f->context, o->directory);
     if (status != TT_OK) return plain_fail(r, status, path);
@@ -264,6 +273,9 @@ void tt_recovery_destroy(struct tt_recovered **recovered)
     for (uint32_t i = 0; log->partitions != NULL && i < log->partitions_count; i++) {
         free(log->partitions[i].directory);
         free(log->partitions[i].keys);
+        tt_values_destroy(&log->partitions[i].values);
+        tt_index_destroy(&log->partitions[i].index);
+        tt_kept_files_deinit(&log->partitions[i].kept);
         tt_segment_list_deinit(&log->partitions[i].segments);
     }
     free(log->partitions);

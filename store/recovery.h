@@ -17,8 +17,13 @@
 
 #include "proto/base/hash.h"
 #include "proto/event/position.h"
+#include "store/index.h"
+#include "store/kept.h"
 #include "store/record.h"
 #include "store/segment.h"
+#include "store/values.h"
+
+#define TT_RECOVERY_ERROR_BYTES 768u
 
 enum tt_files_open { TT_FILES_READ = 0, TT_FILES_WRITE, TT_FILES_CREATE };
 /* Blocking file access. Paths are absolute or relative to the process. Errors: TT_ENOENT,
@@ -63,9 +68,11 @@ struct tt_recovery_options {
      * wall_us, the newest so many of each partition; 0: none. */
     int64_t keys_window_us;
     uint32_t keys_max;
+    uint32_t channels_max;  /* of each partition; 0: TT_LOG_CHANNELS_MAX. What is there counts,
+                             * even if there are more */
+    size_t index_bytes_max; /* of the index of a newest segment; 0: by segment_bytes */
 };
 #define TT_RECOVERY_DIRECTORY_MAX 256u
-#define TT_RECOVERY_ERROR_BYTES   512u
 
 /* Events of one batch with a key that lie one behind the other: offsets without a gap. */
 struct tt_recovered_key {
@@ -75,6 +82,11 @@ struct tt_recovered_key {
     int64_t taken_us;
 };
 struct tt_recovered_partition {
+    /* What stands where; tt_log_create() takes them out. Null: tt_recovery_open() was asked for a
+     * log without. */
+    struct tt_values *values;
+    struct tt_index *index; /* of the newest segment; null: there is none, or no memory for one */
+    struct tt_kept_files kept;
     char *directory;                 /* "DIR/0" */
     struct tt_segment_list segments; /* the newest is not sealed; empty: nothing was ever written */
     uint64_t next_offset;            /* of the next event: behind the hole, if there is one */
@@ -92,6 +104,9 @@ struct tt_recovered_partition {
     uint64_t torn_place;
     uint64_t scanned_bytes;
     uint32_t removed_files; /* that a crash had left unfinished */
+    uint64_t values_lost;   /* channels whose value could not be found; a sound log loses none */
+    char note[TT_RECOVERY_ERROR_BYTES]; /* what was wrong with files that can be made anew, or with
+                                         * old segments that were read for them; empty: nothing */
 };
 struct tt_recovered {
     bool created;

@@ -38,4 +38,31 @@ TT_MUST_USE enum tt_status tt_recovery_take_key(const struct tt_recovery *r,
 /* Puts what was noted in order, joins what belongs together, and keeps the newest keys_max. */
 void tt_recovery_finish_keys(const struct tt_recovery *r, struct tt_recovered_partition *partition);
 
+/* ---- recovery_values.c: what stands where ---- */
+/* Loads checkpoint and kept files; oldest_place: where the oldest segment begins. *walk_place:
+ * segments have to be walked from there on. */
+TT_MUST_USE enum tt_status tt_recovery_load_values(struct tt_recovery *r, uint32_t index,
+                                                   struct tt_recovered_partition *p,
+                                                   uint64_t oldest_place, uint64_t *walk_place);
+/* A segment is walked from its beginning. */
+void tt_recovery_begin_segment(struct tt_recovery *r, struct tt_recovered_partition *p,
+                               uint64_t first_offset, uint64_t base_place);
+/* One of its records. TT_OK; TT_ENOMEM. */
+TT_MUST_USE enum tt_status tt_recovery_take_record(struct tt_recovery *r,
+                                                   struct tt_recovered_partition *p,
+                                                   const struct tt_record *record, uint64_t place);
+/* The keys of the sealed segment out of its index file. TT_OK; TT_ENOENT: it has none, or a damaged
+ * one: walk the segment; TT_ENOMEM. */
+TT_MUST_USE enum tt_status tt_recovery_keys_of_index(struct tt_recovery *r, uint32_t index,
+                                                     struct tt_recovered_partition *p,
+                                                     const struct tt_segment *segment);
+/* Removes index files that belong to no sealed segment, and syncs the directory. offsets: of those
+ * that are there, count of them; marks the segments that have one. */
+TT_MUST_USE enum tt_status tt_recovery_settle_indexes(struct tt_recovery *r,
+                                                      struct tt_recovered_partition *p,
+                                                      const uint64_t *offsets, uint32_t count);
+/* Notes what is wrong with a file, the first time: the log can be opened all the same. */
+void tt_recovery_note(struct tt_recovered_partition *p, const char *path, const char *format, ...)
+    TT_PRINTF(3, 4);
+
 #endif

@@ -2,6 +2,8 @@
 #include <stdlib.h>
 
 #include "proto/base/assert.h"
+#include "store/index_file.h"
+#include "store/keep_load.h"
 #include "store/reader.h"
 #include "store/recovery_internal.h"
 
@@ -24,13 +26,15 @@ struct scan {
     uint32_t partition;
     struct file *files; /* oldest first */
     uint32_t count, capacity;
+    uint64_t *indexes; /* first offsets of the index files there are */
+    uint32_t indexes_count, indexes_capacity;
     uint64_t durable; /* newest place known to be so */
     /* The walk: */
     uint64_t place; /* where it is, or ended */
     uint64_t next_offset;
     int64_t taken_max_us;
     int64_t first_taken_us; /* of the segment it is in */
-    enum tt_status keys;    /* TT_ENOMEM: there was no memory for a key */
+    enum tt_status taken;   /* TT_ENOMEM: there was no memory for what a record says */
 };
 
 static const char *path_of(const struct scan *s, const struct file *f,
@@ -60,10 +64,24 @@ static enum tt_status open_file(struct scan *s, const struct file *f, bool for_w
 
 /* ---- which files there are ---- */
 
+static enum tt_status take_index(struct scan *s, uint64_t first_offset)
+{
+    if (s->indexes_count == s->indexes_capacity) {
+        uint32_t capacity = s->indexes_capacity == 0 ? 64 : s->indexes_capacity * 2;
+        uint64_t *indexes = realloc(s->indexes, capacity * sizeof *indexes);
+        if (indexes == NULL) return TT_ENOMEM;
+        s->indexes = indexes;
+        s->indexes_capacity = capacity;
+    }
+    s->indexes[s->indexes_count++] = first_offset;
+    return TT_OK;
+}
+
 static enum tt_status take_name(void *argument, const char *name)
 {
     struct scan *s = argument;
     uint64_t first_offset;
+    if (tt_index_name_parse(name, &first_offset) == TT_OK) return take_index(s, first_offset);
     if (tt_segment_name_parse(name, &first_offset) != TT_OK) return TT_OK;
     if (s->count == s->capacity) {
         uint32_t capacity = s->capacity == 0 ? 64 : s->capacity * 2;
@@ -247,15 +265,12 @@ static enum tt_status end_at(struct scan *s, uint32_t i, bool within)
 
 /* ---- the walk ---- */
 
-static void take_record(struct scan *s, const struct tt_record *record)
+static void take_record(struct scan *s, const struct tt_record *record, uint64_t place)
 {
     if (record->class == TT_RECORD_EVENT) {
         s->next_offset = record->offset + 1;
         if (s->first_taken_us == INT64_MIN) s->first_taken_us = record->event.taken_us;
         if (record->event.taken_us > s->taken_max_us) s->taken_max_us = record->event.taken_us;
-        if (record->has_idempotency && s->keys == TT_OK)
-            s->keys = tt_recovery_take_key(s->r, s->p, &record->idempotency, record->offset, 1,
-                                           record->event.taken_us);
     } else if (record->class == TT_RECORD_HOLE) {
         s->next_offset = record->hole_end;
     } else if (record->offset > s->next_offset) {
@@ -263,40 +278,72 @@ static void take_record(struct scan *s, const struct tt_record *record)
     }
     if (record->class == TT_RECORD_BATCH && record->durable_place > s->durable)
         s->durable = record->durable_place;
+    if (s->taken == TT_OK) s->taken = tt_recovery_take_record(s->r, s->p, record, place);
+}
+
+/* Reads a file's records to `end`; *place: where that ended. */
+static enum tt_status read_records(struct scan *s, const struct file *f, int32_t file, uint64_t end,
+                                   uint64_t *place)
+{
+    const struct tt_files *io = s->r->files;
+    struct tt_reader reader;
+    tt_reader_init(&reader, f->base, end, false);
+    s->first_taken_us = INT64_MIN;
+    tt_recovery_begin_segment(s->r, s->p, f->first_offset, f->base);
+    enum tt_status step = TT_MORE;
+    size_t size = 0;
+    while (step == TT_MORE) {
+        uint64_t from = tt_reader_place(&reader);
+        enum tt_status status = io->read(io->context, file, from - f->base, s->r->window,
+                                         TT_RECOVERY_WINDOW_BYTES, &size);
+        if (status != TT_OK) return status;
+        s->p->scanned_bytes += size;
+        struct tt_record record;
+        while ((step = tt_reader_next(&reader, from, tt_bytes(s->r->window, size), &record)) ==
+               TT_OK)
+            take_record(s, &record, tt_reader_place(&reader) - record.length);
+        if (step == TT_MORE && tt_reader_place(&reader) == from) break; /* the file ends here */
+    }
+    *place = tt_reader_place(&reader);
+    return s->taken;
 }
 
 /* Walks a file to `end`. *whole: it got there; else s->place is where it stopped. */
 static enum tt_status walk(struct scan *s, const struct file *f, uint64_t end, bool *whole)
 {
     const struct tt_files *io = s->r->files;
-    struct tt_reader reader;
     int32_t file;
     enum tt_status status = open_file(s, f, false, &file);
     if (status != TT_OK) return status;
-    tt_reader_init(&reader, f->base, end, false);
-    s->first_taken_us = INT64_MIN;
-    enum tt_status step = TT_MORE;
-    size_t size = 0;
-    while (step == TT_MORE) {
-        uint64_t from = tt_reader_place(&reader);
-        status = io->read(io->context, file, from - f->base, s->r->window, TT_RECOVERY_WINDOW_BYTES,
-                          &size);
-        if (status != TT_OK) break;
-        s->p->scanned_bytes += size;
-        struct tt_record record;
-        while ((step = tt_reader_next(&reader, from, tt_bytes(s->r->window, size), &record)) ==
-               TT_OK)
-            take_record(s, &record);
-        if (step == TT_MORE && tt_reader_place(&reader) == from) break; /* the file ends here */
-    }
+    status = read_records(s, f, file, end, &s->place);
     /* After a crash of the process alone it may be in the page cache only; from here on it counts
      * as durable. */
     if (status == TT_OK) status = io->sync(io->context, file);
-    if (status == TT_OK) status = s->keys;
     io->close(io->context, file);
-    s->place = tt_reader_place(&reader);
     *whole = s->place == end;
     return status == TT_OK ? TT_OK : fail_at(s, f, status);
+}
+
+/* Walks sealed files that are older than all that may be torn, only for the values or the keys that
+ * stand in them. Damage there does not keep the log from being opened: whoever reads it is told. */
+static enum tt_status walk_older(struct scan *s, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = from; i < to; i++) {
+        const struct file *f = &s->files[i];
+        uint64_t end = s->files[i + 1].base, place;
+        int32_t file;
+        enum tt_status status = open_file(s, f, false, &file);
+        if (status != TT_OK) return status;
+        status = read_records(s, f, file, end, &place);
+        s->r->files->close(s->r->files->context, file);
+        if (status != TT_OK) return fail_at(s, f, status);
+        if (place == end) continue;
+        char path[TT_RECOVERY_PATH_BYTES];
+        tt_recovery_note(s->p, path_of(s, f, path),
+                         "damaged at byte %llu: values that stand behind it may be lost",
+                         (unsigned long long)(place - f->base));
+    }
+    return TT_OK;
 }
 
 /* The newest file that begins as a segment. False: none does. */
@@ -348,17 +395,53 @@ static enum tt_status walk_from(struct scan *s, uint32_t first)
     TT_UNREACHABLE();
 }
 
+/* ---- what stands where ---- */
+
+static struct tt_segment segment_of(const struct scan *s, uint32_t i)
+{
+    bool last = i + 1 == s->count;
+    return (struct tt_segment){
+        .first_offset = s->files[i].first_offset,
+        .base_place = s->files[i].base,
+        .end_place = last ? TT_SEGMENT_GROWS : s->files[i + 1].base,
+        .taken_max_us = last ? INT64_MIN : s->files[i + 1].taken_max_us,
+    };
+}
+
+/* Values of the segments from the checkpoint's place on, below file `first`. */
+static enum tt_status older_values(struct scan *s, uint32_t first, uint32_t *from)
+{
+    uint64_t place = 0;
+    enum tt_status status = tt_recovery_load_values(s->r, s->partition, s->p,
+                                                    s->count != 0 ? s->files[0].base : 0, &place);
+    if (status != TT_OK) return status;
+    *from = 0;
+    while (*from < first && s->files[*from].base < place) ++*from;
+    return walk_older(s, *from, first);
+}
+
+/* Keys of the segments below file `first`, newest first, as long as they may be young enough. */
+static enum tt_status older_keys(struct scan *s, uint32_t first)
+{
+    if (s->r->options->keys_max == 0) return TT_OK;
+    for (uint32_t i = first; i > 0; i--) {
+        const struct tt_segment segment = segment_of(s, i - 1);
+        if (segment.taken_max_us <= s->r->options->wall_us - s->r->options->keys_window_us)
+            return TT_OK;
+        enum tt_status status = tt_recovery_keys_of_index(s->r, s->partition, s->p, &segment);
+        if (status == TT_ENOENT) status = walk_older(s, i - 1, i);
+        if (status != TT_OK) return status;
+    }
+    return TT_OK;
+}
+
+/* ---- all of it ---- */
+
 static enum tt_status fill(struct scan *s)
 {
     struct tt_recovered_partition *p = s->p;
     for (uint32_t i = 0; i < s->count; i++) {
-        bool last = i + 1 == s->count;
-        struct tt_segment segment = {
-            .first_offset = s->files[i].first_offset,
-            .base_place = s->files[i].base,
-            .end_place = last ? TT_SEGMENT_GROWS : s->files[i + 1].base,
-            .taken_max_us = last ? INT64_MIN : s->files[i + 1].taken_max_us,
-        };
+        const struct tt_segment segment = segment_of(s, i);
         enum tt_status status = tt_segment_list_add(&p->segments, &segment);
         if (status != TT_OK) return status;
     }
@@ -368,7 +451,9 @@ static enum tt_status fill(struct scan *s)
     p->taken_max_us = s->taken_max_us;
     p->active_taken_us = s->first_taken_us;
     tt_recovery_finish_keys(s->r, p);
-    return TT_OK;
+    p->values_lost = tt_keep_settle(p->values, &p->kept, p->oldest_offset,
+                                    s->count != 0 ? s->files[0].base : s->place);
+    return tt_recovery_settle_indexes(s->r, p, s->indexes, s->indexes_count);
 }
 
 static enum tt_status scan(struct scan *s)
@@ -379,13 +464,23 @@ static enum tt_status scan(struct scan *s)
     if (!newest_valid(s, &newest)) {
         /* No segment was ever finished, or the only one is damaged. */
         if (s->count != 0) status = end_at(s, 0, false);
+        if (status == TT_OK) status = older_values(s, 0, &newest);
         return status == TT_OK ? fill(s) : status;
     }
     s->durable = s->files[newest].durable;
     /* Everything below is on disk: begin with the file in which that place lies. */
     uint32_t first = newest;
     while (first > 0 && (!s->files[first].valid || s->files[first].base > s->durable)) first--;
+    if (!s->files[first].valid && s->durable == 0) {
+        /* The very first segment never reached the disk, only the one behind it did. */
+        status = end_at(s, 0, false);
+        if (status == TT_OK) status = older_values(s, 0, &newest);
+        return status == TT_OK ? fill(s) : status;
+    }
     status = check_older(s, first);
+    uint32_t walked = 0;
+    if (status == TT_OK) status = older_values(s, first, &walked);
+    if (status == TT_OK) status = older_keys(s, walked);
     if (status == TT_OK) status = walk_from(s, first);
     return status == TT_OK ? fill(s) : status;
 }
@@ -400,5 +495,6 @@ enum tt_status tt_recovery_scan(struct tt_recovery *r, uint32_t index,
                      .first_taken_us = INT64_MIN};
     enum tt_status status = scan(&s);
     free(s.files);
+    free(s.indexes);
     return status;
 }

@@ -67,6 +67,12 @@ void tt_segment_list_seal(struct tt_segment_list *l, uint64_t base_place, uint64
     s->taken_max_us = taken_max_us;
 }
 
+void tt_segment_list_indexed(struct tt_segment_list *l, uint64_t base_place)
+{
+    struct tt_segment *s = tt_segment_list_at(l, base_place);
+    if (s != NULL) s->indexed = true; /* else it was retired at once */
+}
+
 void tt_segment_list_retire(struct tt_segment_list *l, uint64_t base_place)
 {
     if (l->count == 0 || l->items[0].base_place != base_place) return;

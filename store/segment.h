@@ -7,6 +7,8 @@
 #ifndef TT_STORE_SEGMENT_H
 #define TT_STORE_SEGMENT_H
 
+#include <stdbool.h>
+
 #include "proto/base/bytes.h"
 
 #define TT_SEGMENT_GROWS UINT64_MAX /* end_place of the segment that is being written */
@@ -17,6 +19,8 @@ struct tt_segment {
     uint64_t end_place;    /* behind its last byte; TT_SEGMENT_GROWS */
     int64_t taken_max_us;  /* newest taken_us of its records and all before; INT64_MIN: none, or
                             * not known while it grows */
+    bool indexed;          /* its index file is complete */
+    bool no_index;         /* ... and there will be none: one was tried */
 };
 
 struct tt_segment_list {
@@ -38,6 +42,8 @@ struct tt_segment *tt_segment_list_at(const struct tt_segment_list *list, uint64
 /* The newest will not grow any more. */
 void tt_segment_list_seal(struct tt_segment_list *list, uint64_t base_place, uint64_t end_place,
                           int64_t taken_max_us);
+/* The index file of that segment is complete. */
+void tt_segment_list_indexed(struct tt_segment_list *list, uint64_t base_place);
 /* Drops the oldest, which has this base place; does nothing if it is gone already. */
 void tt_segment_list_retire(struct tt_segment_list *list, uint64_t base_place);
 

@@ -190,6 +190,11 @@ void tt_segments_message(struct tt_segments *s, const struct tt_message_segment 
         if (view != NULL && view->segment.first_offset == m->first_offset)
             view->segment.end_place = m->end_place;
         return;
+    case TT_LOG_SEGMENT_INDEXED:
+        view = find(v, m->first_offset, NULL);
+        if (view != NULL && view->segment.first_offset == m->first_offset)
+            view->segment.indexed = true;
+        return;
     case TT_LOG_SEGMENT_RETIRED:
         view = find(v, m->first_offset, &index);
         if (view != NULL && view->segment.first_offset == m->first_offset) retire(s, v, index);

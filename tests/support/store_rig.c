@@ -6,6 +6,8 @@
 #include "proto/base/assert.h"
 #include "store/reader.h"
 
+#define SLICES_MAX 1000
+
 struct store_rig_file *store_rig_find(struct store_rig *rig, const char *path)
 {
     for (int i = 0; i < rig->count; i++)
@@ -271,7 +273,13 @@ bool store_rig_step(struct store_rig *rig)
 
 void store_rig_run(struct store_rig *rig)
 {
-    while (store_rig_step(rig)) continue;
+    /* Work that needs no operation is done in slices: the log wants to be asked again at once. */
+    for (int asked = 0; asked < SLICES_MAX; asked++) {
+        if (store_rig_step(rig))
+            asked = 0;
+        else if (tt_log_next_ns(rig->log, &rig->now) > rig->now.ns)
+            break;
+    }
     (void)tt_log_publish(rig->log);
 }
 
