@@ -128,6 +128,8 @@ static uint64_t settled(const struct tt_client *client, const struct tt_catchup_
                         uint32_t partition)
 {
     if (part->waiting != 0) return part->taken;
+    /* A closing client ignores events: R runs on, past what was never sent to it. */
+    if (client->state == TT_CLIENT_CLOSING) return part->taken;
     uint64_t through =
         part->state == TT_PART_JOINED ? client->shard->arrivals.next[partition] : part->pos;
     return through > part->taken ? through : part->taken;
