@@ -50,18 +50,20 @@ static void look_at_lock(struct tt_listing *view)
 
 /* ---- segments ---- */
 
-static void read_begin(const struct tt_listing *view, const struct tt_listing_partition *p,
-                       struct tt_listing_file *f)
+/* TT_ENOENT: it is gone again. */
+static enum tt_status read_begin(const struct tt_listing *view,
+                                 const struct tt_listing_partition *p, struct tt_listing_file *f)
 {
     _Alignas(8) uint8_t bytes[TT_RECORD_SEGMENT_BYTES + TT_RECORD_BATCH_BYTES];
     char path[TT_LISTING_PATH_BYTES];
     size_t size;
     struct tt_record segment, batch;
     tt_listing_path(p, f, path);
-    if (read_some(view->io, path, bytes, sizeof bytes, &size, &f->bytes) != TT_OK ||
-        tt_record_read(tt_bytes(bytes, size), &segment) != TT_OK ||
+    enum tt_status status = read_some(view->io, path, bytes, sizeof bytes, &size, &f->bytes);
+    if (status != TT_OK) return status;
+    if (tt_record_read(tt_bytes(bytes, size), &segment) != TT_OK ||
         segment.class != TT_RECORD_SEGMENT || segment.place % TT_CHUNK_BYTES != 0)
-        return;
+        return TT_OK;
     f->identity = segment.segment;
     f->own_offset = segment.offset;
     f->base_place = segment.place;
@@ -73,6 +75,7 @@ static void read_begin(const struct tt_listing *view, const struct tt_listing_pa
     if (tt_record_read(rest, &batch) == TT_OK && batch.class == TT_RECORD_BATCH &&
         batch.place == segment.place + TT_RECORD_SEGMENT_BYTES)
         f->durable_place = batch.durable_place;
+    return TT_OK;
 }
 
 static enum tt_status grow(void **items, uint32_t count, uint32_t *max, size_t size)
@@ -136,6 +139,19 @@ static void forget_files(struct tt_listing_partition *p)
     p->files_count = p->others_count = 0;
 }
 
+/* While a broker runs, files go before they are looked at, and the newest may not have begun. */
+static void read_begins(const struct tt_listing *view, struct tt_listing_partition *p)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < p->files_count; i++) {
+        struct tt_listing_file *f = &p->files[i];
+        if (read_begin(view, p, f) == TT_ENOENT) continue;
+        if (view->live && i + 1 == p->files_count && !f->valid && !f->foreign) continue;
+        p->files[count++] = *f;
+    }
+    p->files_count = count;
+}
+
 enum tt_status tt_listing_refresh(const struct tt_listing *view, struct tt_listing_partition *p)
 {
     forget_files(p);
@@ -144,7 +160,7 @@ enum tt_status tt_listing_refresh(const struct tt_listing *view, struct tt_listi
     if (p->status != TT_OK) return TT_OK;
     if (p->files_count != 0) qsort(p->files, p->files_count, sizeof *p->files, by_offset);
     if (p->others_count != 0) qsort(p->others, p->others_count, sizeof *p->others, by_name);
-    for (uint32_t i = 0; i < p->files_count; i++) read_begin(view, p, &p->files[i]);
+    read_begins(view, p);
     for (uint32_t i = 0; i < p->others_count; i++) {
         char path[TT_LISTING_PATH_BYTES];
         size_t size;
