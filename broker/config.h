@@ -14,6 +14,7 @@
 #define TT_VERSION "0.1.0"
 
 enum tt_log_sync { TT_LOG_SYNC_ALWAYS = 0, TT_LOG_SYNC_INTERVAL, TT_LOG_SYNC_NEVER };
+enum tt_log_keep_last { TT_LOG_KEEP_LAST_YES = 0, TT_LOG_KEEP_LAST_NO };
 enum tt_http_overload { TT_HTTP_OVERLOAD_STREAM = 0, TT_HTTP_OVERLOAD_503 };
 enum tt_diag_format { TT_DIAG_FORMAT_TEXT = 0, TT_DIAG_FORMAT_JSON };
 enum tt_config_help { TT_CONFIG_HELP_NO = 0, TT_CONFIG_HELP_TEXT, TT_CONFIG_HELP_MARKDOWN };

@@ -30,11 +30,20 @@ static struct tt_tail_options tail_options(const struct tt_config *config)
     };
 }
 
+/* What each partition may take of --log-channels-max. */
+static uint32_t channels_max(const struct tt_config *config)
+{
+    return (uint32_t)((config->log_channels_max + config->log_partitions - 1) /
+                      config->log_partitions);
+}
+
 uint64_t tt_logs_memory_bound_bytes(const struct tt_config *config)
 {
     const struct tt_tail_options options = tail_options(config);
+    const struct tt_log_options log = {.segment_bytes = config->log_segment_bytes,
+                                       .channels_max = channels_max(config)};
     return config->log_partitions *
-           (tt_tail_memory_bytes(&options) +
+           (tt_tail_memory_bytes(&options) + tt_log_memory_bytes(&log) +
             tt_idempotency_memory_bytes((uint32_t)config->idempotency_keys_max));
 }
 
@@ -53,6 +62,7 @@ static enum tt_status recover(struct tt_logs *l, const struct tt_config *config,
         .wall_us = tt_io_wall_us(io),
         .keys_window_us = (int64_t)config->idempotency_window_ms * 1000,
         .keys_max = (uint32_t)config->idempotency_keys_max,
+        .channels_max = channels_max(config),
     };
     char why[TT_RECOVERY_ERROR_BYTES] = "";
     enum tt_status status = tt_recovery_open(&l->recovered, &options, why);
@@ -76,6 +86,12 @@ static void tell(const struct tt_recovered *recovered, const struct tt_config *c
                           "%s: %llu bytes of an unfinished write at place %llu were cut off",
                           p->directory, (unsigned long long)p->torn_bytes,
                           (unsigned long long)p->torn_place);
+        if (p->note[0] != '\0')
+            tt_diag_write(diag, TT_DIAG_WARN, NULL, "log_values", "%s", p->note);
+        if (p->values_lost != 0)
+            tt_diag_write(diag, TT_DIAG_WARN, NULL, "log_values",
+                          "%s: the values of %llu channels could not be found", p->directory,
+                          (unsigned long long)p->values_lost);
         if (p->hole_first != p->hole_end)
             tt_diag_write(diag, TT_DIAG_WARN, NULL, "log_hole",
                           "%s: not ended cleanly: offsets %llu to %llu may have been given out and "
@@ -112,6 +128,8 @@ static enum tt_status open_partition(struct tt_logs *l, const struct tt_config *
         .segment_bytes = config->log_segment_bytes,
         .retention = {.bytes = config->log_retention_bytes / config->log_partitions,
                       .ms = config->log_retention_ms},
+        .channels_max = channels_max(config),
+        .forget_values = config->log_keep_last == TT_LOG_KEEP_LAST_NO,
     };
     return tt_log_create(&p->log, &options);
 }

@@ -63,14 +63,15 @@ static void write_shard(struct tt_writer *w, const struct tt_operations_view *vi
     tt_write_format(w, "%s{\"shard\":%u,\"cpu\":%d", shard == 0 ? "" : ",", shard,
                     tt_shard_options(s)->cpu);
     write_u64(w, "connections", tt_metric_get(&m->connections));
-    tt_write_format(w,
-                    ",\"clients\":{\"opening\":%llu,\"snapshot\":%llu,\"catchup\":%llu,\"live\":%llu,"
-                    "\"closing\":%llu}",
-                    (unsigned long long)tt_metric_get(&m->clients_opening),
-                    (unsigned long long)tt_metric_get(&m->clients_snapshot),
-                    (unsigned long long)tt_metric_get(&m->clients_catchup),
-                    (unsigned long long)tt_metric_get(&m->clients_live),
-                    (unsigned long long)tt_metric_get(&m->clients_closing));
+    tt_write_format(
+        w,
+        ",\"clients\":{\"opening\":%llu,\"snapshot\":%llu,\"catchup\":%llu,\"live\":%llu,"
+        "\"closing\":%llu}",
+        (unsigned long long)tt_metric_get(&m->clients_opening),
+        (unsigned long long)tt_metric_get(&m->clients_snapshot),
+        (unsigned long long)tt_metric_get(&m->clients_catchup),
+        (unsigned long long)tt_metric_get(&m->clients_live),
+        (unsigned long long)tt_metric_get(&m->clients_closing));
     write_u64(w, "events", tt_metric_get(&m->events_http));
     write_u64(w, "deliveries", tt_metric_get(&m->deliveries_sse));
     write_u64(w, "sentBytes", tt_metric_get(&m->sent_bytes));
@@ -115,14 +116,27 @@ void tt_status_write(struct tt_writer *w, const struct tt_operations_view *view)
     tt_write_json_string(w, tt_bytes_text(c->data));
     static const char *const syncs[] = {"always", "interval", "never"};
     tt_write_format(w, ",\"sync\":\"%s\"", syncs[c->log_sync]);
-    uint64_t bytes = 0, segments = 0, shards = view->world != NULL ? view->world->shards_count : 0;
+    uint64_t bytes = 0, segments = 0, channels = 0, kept = 0, unindexed = 0;
+    uint64_t values = 0, indexes = 0;
+    uint64_t shards = view->world != NULL ? view->world->shards_count : 0;
     for (uint32_t i = 0; i < shards; i++) {
         const struct tt_shard_metrics *m = tt_shard_metrics(view->world->shards[i]);
         bytes += tt_metric_get(&m->log_bytes);
         segments += tt_metric_get(&m->log_segments);
+        channels += tt_metric_get(&m->log_channels);
+        kept += tt_metric_get(&m->log_kept_bytes);
+        unindexed += tt_metric_get(&m->log_unindexed);
+        values += tt_metric_get(&m->log_values_bytes);
+        indexes += tt_metric_get(&m->log_index_bytes);
     }
     write_u64(w, "bytes", bytes);
     write_u64(w, "segments", segments);
+    write_u64(w, "unindexedSegments", unindexed);
+    write_u64(w, "channels", channels);
+    write_u64(w, "channelsMax", c->log_channels_max);
+    write_u64(w, "keptBytes", kept);
+    write_u64(w, "valuesMemoryBytes", values);
+    write_u64(w, "indexMemoryBytes", indexes);
     write_u64(w, "freeBytes", tt_process_free_bytes(c->data));
     tt_write_text(w, "},\"shards\":[");
     for (uint32_t i = 0; i < shards; i++) write_shard(w, view, i);

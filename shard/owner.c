@@ -20,6 +20,7 @@ struct owned {
     uint32_t in_flight;
     enum tt_log_state told;     /* the state that was logged last */
     enum tt_status told_reason; /* and why; the path stands in the line */
+    enum tt_status told_keep;   /* of background work */
     bool retry_now;             /* room was made while it was tried */
 };
 
@@ -410,6 +411,20 @@ static void tell_state(struct tt_shard *shard, struct owned *w, const struct tt_
     tt_metric_set(&w->partition->trouble, trouble_of(f));
 }
 
+/* Background work: events are taken all the same. */
+static void tell_keep(struct tt_shard *shard, struct owned *w, const struct tt_log_figures *f)
+{
+    if (f->keep_reason == w->told_keep) return;
+    if (f->keep_reason != TT_OK)
+        tt_diag_write(shard->diag, TT_DIAG_WARN, NULL, "log_background",
+                      "partition %u: %s: %s; it is tried again, and old segments stay until then",
+                      w->partition->index, f->keep_failed_path, tt_status_text(f->keep_reason));
+    else
+        tt_diag_write(shard->diag, TT_DIAG_INFO, NULL, "log_background",
+                      "partition %u: background work goes on", w->partition->index);
+    w->told_keep = f->keep_reason;
+}
+
 static void work_on(struct tt_shard *shard, struct owned *w, uint32_t index)
 {
     struct tt_log *log = w->partition->log;
@@ -433,10 +448,21 @@ static void update_log_figures(struct tt_shard *shard)
     struct tt_owner *o = shard->owner;
     uint64_t bytes = 0, segments = 0, read_only = 0, no_space = 0, writes = 0, written = 0;
     uint64_t keys = 0, evicted = 0;
+    struct tt_log_figures sum = {0};
+    uint64_t failing = 0;
     for (uint32_t i = 0; i < o->owned_count; i++) {
         struct tt_log_figures f;
         tt_log_figures(o->owned[i].partition->log, &f);
         tell_state(shard, &o->owned[i], &f);
+        tell_keep(shard, &o->owned[i], &f);
+        sum.channels += f.channels;
+        sum.values_bytes += f.values_bytes;
+        sum.index_bytes += f.index_bytes;
+        sum.unindexed += f.unindexed;
+        sum.kept_bytes += f.kept_bytes;
+        sum.values_lost += f.values_lost;
+        sum.keep_failures += f.keep_failures;
+        failing += f.keep_reason != TT_OK;
         bytes += f.bytes;
         segments += f.segments;
         read_only += trouble_of(&f) == TT_PARTITION_READ_ONLY;
@@ -453,6 +479,14 @@ static void update_log_figures(struct tt_shard *shard)
     tt_metric_set(&m->log_no_space, no_space);
     tt_metric_set(&m->log_writes, writes);
     tt_metric_set(&m->log_written_bytes, written);
+    tt_metric_set(&m->log_channels, sum.channels);
+    tt_metric_set(&m->log_values_bytes, sum.values_bytes);
+    tt_metric_set(&m->log_index_bytes, sum.index_bytes);
+    tt_metric_set(&m->log_unindexed, sum.unindexed);
+    tt_metric_set(&m->log_kept_bytes, sum.kept_bytes);
+    tt_metric_set(&m->log_values_lost, sum.values_lost);
+    tt_metric_set(&m->log_keep_failures, sum.keep_failures);
+    tt_metric_set(&m->log_keep_failing, failing);
     tt_metric_set(&m->idempotency_keys, keys);
     tt_metric_set(&m->idempotency_evicted, evicted);
 }

@@ -393,6 +393,10 @@ struct tt_publish_refusal tt_publish_refusal_of(const struct tt_publish_request 
         return (struct tt_publish_refusal){
             503, "log_read_only", "the log cannot be written; the broker's own log says why",
             retry};
+    if (request->status == TT_EBUSY)
+        return (struct tt_publish_refusal){
+            503, "channels_max", "it would be one channel more than --log-channels-max allows",
+            retry};
     if (request->status == TT_ETOOBIG)
         return (struct tt_publish_refusal){
             413, "too_large", "it is larger than --tail-bytes lets the log take at once", 0};
