@@ -12,6 +12,7 @@
 #include "shard/http/cors.h"
 #include "shard/io/faults.h"
 #include "shard/peers.h"
+#include "shard/replay/files.h"
 
 /* Descriptors that are no clients: operators, listeners, rings, wakes, segments, standard streams.
  */
@@ -90,7 +91,7 @@ static void fill_options(struct serving *s, enum tt_io_kind kind)
         .io = {.kind = kind,
                .recv_buffer_bytes = RECV_BUFFER_BYTES,
                .recv_buffers = RECV_BUFFERS,
-               .files_max = 64 + owned * 4,
+               .files_max = TT_FILES_OPEN_MAX + 32 + owned * 8,
                .faults = s->faults},
         .connections = {.head_bytes_max = HEAD_BYTES_MAX,
                         .headers_max = HEADERS_MAX,

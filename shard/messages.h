@@ -93,6 +93,7 @@ struct tt_message_segment {
     uint64_t first_offset;
     uint64_t base_place;
     uint64_t end_place;
+    bool indexed; /* ADDED, at start-up: its index file is complete */
 } TT_MESSAGE_ALIAS;
 
 struct tt_message_admit {

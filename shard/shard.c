@@ -306,6 +306,7 @@ static enum tt_status start(struct tt_shard *shard)
     status = tt_timers_create(&shard->timers, shard->now_ns);
     if (status != TT_OK) return status;
     shard->heartbeat_kind = tt_timers_kind(shard->timers, shard, heartbeat_expired);
+    tt_replay_start(shard);
     struct tt_connections_hooks hooks = {.context = shard,
                                          .handler = tt_routes_handle,
                                          .handler_context = &shard->routes,
@@ -431,7 +432,8 @@ static void phases(struct tt_shard *shard)
         post_control(shard, TT_MESSAGE_DRAINED);
     }
     if (shard->phase == TT_SHARD_STOPPING && tt_connections_count(shard->connections) == 0 &&
-        tt_lookup_idle(shard) && tt_subscribes_idle(shard) && tt_owner_stopped(shard)) {
+        tt_lookup_idle(shard) && tt_replay_idle(shard) && tt_subscribes_idle(shard) &&
+        tt_owner_stopped(shard)) {
         shard->phase = TT_SHARD_STOPPED;
         post_control(shard, TT_MESSAGE_STOPPED);
     }
@@ -451,7 +453,8 @@ static void update_figures(struct tt_shard *shard)
     uint64_t alive_ns = shard->now_ns - shard->started_ns;
     tt_metric_set(&m->busy_ns, alive_ns > f.wait_ns ? alive_ns - f.wait_ns : 0);
     tt_metric_set(&m->frame_bytes, shard->frames.bytes);
-    tt_metric_set(&m->catchup_bytes, shard->replay_frames.bytes);
+    tt_metric_set(&m->catchup_bytes, shard->replay_frames.bytes + tt_replay_block_bytes(shard));
+    tt_metric_set(&m->replay_index_bytes, tt_replay_index_bytes(shard));
     tt_metric_set(&m->frame_allocations,
                   shard->frames.allocations + shard->replay_frames.allocations);
     tt_metric_set(&m->outbox_bytes, shard->outboxes.blocks * sizeof(struct tt_outbox_block));

@@ -299,8 +299,8 @@ enum tt_pull tt_sse_pull(struct tt_exchange *x, size_t budget, struct tt_slice *
     }
     if (pull != TT_PULL_IDLE) return pull;
     if (client->state == TT_CLIENT_CLOSING) return TT_PULL_ABORT;
-    return client->catchup != NULL && client->catchup->reader != NULL ? TT_PULL_WAIT_DISK
-                                                                      : TT_PULL_IDLE;
+    return client->catchup != NULL && tt_catchup_reads(client->catchup) ? TT_PULL_WAIT_DISK
+                                                                        : TT_PULL_IDLE;
 }
 
 void tt_sse_frame_taken(struct tt_client *client)

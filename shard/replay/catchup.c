@@ -5,12 +5,14 @@
 #include "proto/base/assert.h"
 #include "shard/client/sse.h"
 #include "shard/fanout/fanout.h"
+#include "shard/replay/indexed.h"
 #include "shard/replay/replay_internal.h"
 #include "shard/replay/snapshot.h"
 #include "shard/shard_internal.h"
 
 /* A client that has taken nothing of its snapshot for so long is closed when memory is short. */
 #define SNAPSHOT_SILENT_MS_MAX 5000u
+#define TIDY_NS                UINT64_C(1000000000)
 
 size_t tt_catchup_bytes(uint32_t parts)
 {
@@ -53,11 +55,17 @@ enum tt_status tt_catchup_create(struct tt_client *client, const uint64_t *pos)
     return TT_OK;
 }
 
+static void forget_reads(struct tt_catchup *c)
+{
+    if (c->reader != NULL) tt_segments_forget(&c->reader);
+    tt_indexed_close(&c->indexed);
+}
+
 void tt_catchup_destroy(struct tt_client *client)
 {
     struct tt_catchup *c = client->catchup;
     if (c == NULL) return;
-    if (c->reader != NULL) tt_segments_forget(&c->reader);
+    forget_reads(c);
     tt_snapshot_destroy(&c->snapshot);
     if (c->carry != NULL) tt_frame_put(&c->carry);
     if (tt_node_linked(&c->node)) tt_list_remove(&c->node);
@@ -71,7 +79,8 @@ enum tt_status tt_catchup_widen(struct tt_client *client)
     struct tt_shard *shard = client->shard;
     struct tt_catchup *old = client->catchup;
     uint32_t parts = shard->world->partitions_count;
-    TT_ASSERT(!tt_client_full(client) && old->reader == NULL && old->snapshot == NULL);
+    TT_ASSERT(!tt_client_full(client) && old->reader == NULL && old->indexed == NULL &&
+              old->snapshot == NULL);
     struct tt_catchup *c = calloc(1, tt_catchup_bytes(parts));
     if (c == NULL) return TT_ENOMEM;
     c->client = client;
@@ -145,7 +154,7 @@ void tt_catchup_overflow(struct tt_client *client)
         tt_client_abort(client, TT_CLOSE_INTERNAL);
         return;
     }
-    if (c->reader != NULL) tt_segments_forget(&c->reader);
+    forget_reads(c);
     for (uint32_t i = 0; i < c->parts_count; i++) {
         struct tt_catchup_part *part = &c->parts[i];
         part->pos = part->taken;
@@ -193,7 +202,7 @@ void tt_catchup_try_join(struct tt_client *client)
 {
     struct tt_catchup *c = client->catchup;
     if (client->state != TT_CLIENT_CATCHUP || !tt_outbox_empty(&client->outbox) ||
-        c->carry != NULL || c->reader != NULL)
+        c->carry != NULL || c->reader != NULL || c->indexed != NULL)
         return;
     for (uint32_t i = 0; i < c->parts_count; i++) {
         const struct tt_catchup_part *part = &c->parts[i];
@@ -305,19 +314,22 @@ static size_t step_part(struct tt_client *client, struct tt_catchup_part *part, 
                         size_t budget)
 {
     struct tt_shard *shard = client->shard;
-    struct tt_tail *tail = shard->world->partitions[partition].tail;
     if (part->pos >= shard->arrivals.next[partition]) {
         classify(client, part, partition);
         return 1;
     }
-    if (part->pos < tt_tail_oldest_offset(tail)) {
-        tt_catchup_expired(client, partition);
-        return 1;
+    uint64_t memory = shard->replay->first_offset[partition];
+    if (part->pos >= memory) return read_memory(client, part, partition, budget);
+    enum tt_status status;
+    if (tt_indexed_may(client) && part->pos >= part->scan_below) {
+        status = tt_indexed_open(client, partition);
+    } else {
+        uint64_t bound =
+            part->pos < part->scan_below && part->scan_below < memory ? part->scan_below : memory;
+        tt_metric_add(&shard->metrics.replay_batches_scan, 1);
+        status = tt_segments_read(shard->replay->segments, client, partition, part->pos,
+                                  part->place, bound, &client->catchup->reader);
     }
-    if (part->pos >= shard->replay->first_offset[partition])
-        return read_memory(client, part, partition, budget);
-    enum tt_status status = tt_segments_read(shard->replay->segments, client, partition, part->pos,
-                                             part->place, &client->catchup->reader);
     if (status == TT_OK) return TT_SEGMENT_BLOCK_BYTES;
     if (status != TT_ENOENT) return 0; /* no memory now: waits */
     tt_catchup_expired(client, partition);
@@ -329,6 +341,7 @@ static size_t step_client(struct tt_catchup *c, size_t budget)
 {
     struct tt_client *client = c->client;
     if (client->state == TT_CLIENT_SNAPSHOT) return tt_snapshot_step(c->snapshot, budget);
+    if (c->indexed != NULL) return tt_indexed_step(client, budget);
     for (uint32_t i = 0; i < c->parts_count; i++) {
         uint32_t k = c->next_part;
         c->next_part = (k + 1) % c->parts_count;
@@ -343,6 +356,7 @@ static bool wants_step(const struct tt_catchup *c)
     if (c->client->state == TT_CLIENT_SNAPSHOT) return tt_snapshot_wants_step(c->snapshot);
     if (c->client->state != TT_CLIENT_CATCHUP || c->reader != NULL || !has_room(c->client))
         return false;
+    if (c->indexed != NULL) return !tt_indexed_waits(c->indexed);
     for (uint32_t i = 0; i < c->parts_count; i++)
         if (c->parts[i].state == TT_PART_READING) return true;
     return false;
@@ -384,6 +398,7 @@ bool tt_replay_step(struct tt_shard *shard)
 {
     struct tt_replay *r = shard->replay;
     r->woken = false;
+    tt_search_run(shard);
     if (tt_list_empty(&r->rotation)) return false;
     if (shard->replay_frames.bytes > shard->replay_frames.bytes_max) relieve(shard);
     size_t budget = TT_TURN_CATCHUP_BYTES_MAX;
@@ -456,10 +471,15 @@ enum tt_status tt_replay_create(struct tt_shard *shard)
     shard->replay = r;
     if (r == NULL) return TT_ENOMEM;
     tt_list_init(&r->rotation);
+    tt_list_init(&r->kept);
+    tt_list_init(&r->searches);
     r->first = calloc(shard->world->partitions_count, sizeof *r->first);
     r->first_offset = calloc(shard->world->partitions_count, sizeof *r->first_offset);
     if (r->first == NULL || r->first_offset == NULL) return TT_ENOMEM;
-    return tt_segments_create(shard, &r->segments);
+    enum tt_status status = tt_files_create(shard, &r->files);
+    if (status == TT_OK) status = tt_views_create(shard, &r->views);
+    if (status == TT_OK) status = tt_segments_create(shard, &r->segments);
+    return status;
 }
 
 void tt_replay_destroy(struct tt_shard *shard)
@@ -468,10 +488,52 @@ void tt_replay_destroy(struct tt_shard *shard)
     if (r == NULL) return;
     TT_ASSERT(r->clients == 0);
     tt_segments_destroy(&r->segments);
+    tt_views_destroy(&r->views);
+    tt_places_free_kept(shard);
+    tt_files_destroy(&r->files);
     free(r->first);
     free(r->first_offset);
     free(r);
     shard->replay = NULL;
+}
+
+/* ---- letting go ---- */
+
+static void tidy(struct tt_timer *timer, uint64_t now_ns, void *context)
+{
+    (void)timer, (void)now_ns;
+    struct tt_shard *shard = context;
+    bool more = tt_views_tidy(shard->replay->views);
+    if (tt_places_tidy(shard)) more = true;
+    if (tt_files_tidy(shard->replay->files)) more = true;
+    if (more) tt_replay_tidy_soon(shard);
+}
+
+void tt_replay_tidy_soon(struct tt_shard *shard)
+{
+    struct tt_timer *timer = &shard->replay->tidy;
+    if (shard->timers != NULL && !tt_timer_armed(timer))
+        tt_timer_arm(shard->timers, timer, shard->now_ns + TIDY_NS);
+}
+
+void tt_replay_start(struct tt_shard *shard)
+{
+    tt_timer_init(&shard->replay->tidy, tt_timers_kind(shard->timers, shard, tidy));
+}
+
+bool tt_replay_idle(const struct tt_shard *shard)
+{
+    return tt_files_idle(shard->replay->files);
+}
+
+size_t tt_replay_block_bytes(const struct tt_shard *shard)
+{
+    return shard->replay->block_bytes;
+}
+
+size_t tt_replay_index_bytes(const struct tt_shard *shard)
+{
+    return tt_views_index_bytes(shard->replay->views);
 }
 
 bool tt_replay_done(struct tt_shard *shard, const struct tt_done *done)
@@ -480,10 +542,10 @@ bool tt_replay_done(struct tt_shard *shard, const struct tt_done *done)
     /* A file that is gone was retired. */
     if (ours && done->result < 0 && done->result != TT_ENOENT)
         tt_metric_add(&shard->metrics.log_read_errors, 1);
-    return tt_segments_done(shard->replay->segments, done);
+    return tt_files_done(shard->replay->files, done);
 }
 
 void tt_replay_segment(struct tt_shard *shard, const struct tt_message_segment *segment)
 {
-    tt_segments_message(shard->replay->segments, segment);
+    tt_views_message(shard->replay->views, segment);
 }

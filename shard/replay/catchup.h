@@ -9,7 +9,8 @@
  * the tails were read, so R does not move while it runs: a partition joins when pos reaches R. All
  * joined and the outbox empty: LIVE. Clients take turns (deficit round robin, batches of at most 64
  * KiB, TT_TURN_CATCHUP_BYTES_MAX a turn). From tail memory records are read in place; older ones
- * come from segments in blocks, through the shard's own io. Frames read from the log are counted in
+ * come from segments through the shard's own io: in blocks, or one by one where an index says which
+ * they are (indexed.h). Frames read from the log are counted in
  * shard->replay_frames; when that is full, clients wait, and batches of those whose socket is full
  * are dropped: the log has them. Thread: owner shard. */
 #ifndef TT_SHARD_REPLAY_CATCHUP_H
@@ -24,13 +25,15 @@ enum tt_catchup_part_state { TT_PART_READING = 0, TT_PART_AHEAD, TT_PART_JOINED 
 struct tt_catchup_part {
     uint64_t pos;
     uint64_t taken;
-    uint64_t place;   /* of the record to read next in a segment; 0: not known */
-    uint32_t waiting; /* frames of this partition in the outbox */
-    uint8_t state;    /* enum tt_catchup_part_state */
+    uint64_t place;      /* of the record to read next in a segment; 0: not known */
+    uint64_t scan_below; /* up to this offset it is scanned, because an index helps nothing */
+    uint32_t waiting;    /* frames of this partition in the outbox */
+    uint8_t state;       /* enum tt_catchup_part_state */
 };
 
 struct tt_snapshot;       /* snapshot.c */
 struct tt_segment_reader; /* segments.c: a block being read */
+struct tt_indexed;        /* indexed.c: records being read by index */
 
 /* What the last pull offered of one frame, until taken() tells how much the socket took. */
 struct tt_catchup_offer {
@@ -43,6 +46,7 @@ struct tt_catchup {
     struct tt_node node; /* in the rotation, while there is something to do */
     struct tt_client *client;
     struct tt_segment_reader *reader; /* null: none under way */
+    struct tt_indexed *indexed;       /* null: none under way */
     struct tt_snapshot *snapshot;     /* in SNAPSHOT; else null */
     struct tt_frame *carry;           /* the rest of a private id chunk; sent before everything */
     uint32_t carry_sent;
@@ -74,6 +78,13 @@ static inline struct tt_catchup_part *tt_catchup_part(struct tt_client *client, 
 /* The client's partition is all of them from now on: what it has of its own is kept, the others
  * begin at R. Behind tt_catchup_overflow(). TT_OK; TT_ENOMEM: nothing was changed. */
 TT_MUST_USE enum tt_status tt_catchup_widen(struct tt_client *client);
+
+/* Something is being read for it. */
+static inline bool tt_catchup_reads(const struct tt_catchup *c)
+{
+    return c->reader != NULL || c->indexed != NULL;
+}
+
 /* The positions stand still from now on (SNAPSHOT), until: */
 void tt_catchup_hold(struct tt_client *client);
 /* On from the positions: the snapshot is over. */
@@ -101,7 +112,14 @@ bool tt_replay_step(struct tt_shard *shard);
 /* A client found room, or something else to do, since the last step: the shard must not wait. */
 bool tt_replay_waiting(const struct tt_shard *shard);
 bool tt_replay_done(struct tt_shard *shard, const struct tt_done *done); /* false: not its token */
-/* A segment was added, sealed or retired by its owner (TT_MESSAGE_SEGMENT). */
+/* When the shard runs: its timers are there. */
+void tt_replay_start(struct tt_shard *shard);
+/* Nothing is being read: the shard may stop. */
+bool tt_replay_idle(const struct tt_shard *shard);
+/* Bytes of what is read from files, and of index filters among them: for metrics. */
+size_t tt_replay_block_bytes(const struct tt_shard *shard);
+size_t tt_replay_index_bytes(const struct tt_shard *shard);
+/* A segment was added, sealed, indexed or retired by its owner (TT_MESSAGE_SEGMENT). */
 void tt_replay_segment(struct tt_shard *shard, const struct tt_message_segment *segment);
 
 #endif

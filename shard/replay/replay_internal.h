@@ -3,7 +3,11 @@
 #define TT_SHARD_REPLAY_REPLAY_INTERNAL_H
 
 #include "proto/base/list.h"
+#include "shard/replay/files.h"
 #include "shard/replay/segments.h"
+#include "shard/replay/views.h"
+#include "shard/shard_internal.h"
+#include "shard/timers.h"
 #include "store/record.h"
 #include "store/tail.h"
 
@@ -13,11 +17,15 @@ struct tt_replay {
     struct tt_list rotation; /* clients that may have something to do */
     uint32_t clients;        /* that are catching up */
     bool woken;              /* somebody was put into the rotation since the last step */
+    struct tt_files *files;
+    struct tt_views *views;
     struct tt_segments *segments;
-    uint64_t tidy_ns;
-    size_t block_bytes;     /* of reads under way */
-    uint64_t *first;        /* of each tail: first sequence in memory, loaded once a turn */
-    uint64_t *first_offset; /* and its offset */
+    struct tt_list kept;     /* places.c: kept files that are read */
+    struct tt_list searches; /* search.c: those that can go on */
+    struct tt_timer tidy;    /* armed while files are open or segments wait to be forgotten */
+    size_t block_bytes;      /* of what is read from files: blocks, items, filters */
+    uint64_t *first;         /* of each tail: first sequence in memory, loaded once a turn */
+    uint64_t *first_offset;  /* and its offset */
 };
 
 /* Gives the client one record of the log. False: its outbox has no more room (or it is closing). */
@@ -27,5 +35,19 @@ bool tt_catchup_take_record(struct tt_client *client, uint32_t partition,
 /* What the client wants next is not in the log any more: tells it, and goes on from the oldest (or
  * from its position, where that was moved on already). */
 void tt_catchup_expired(struct tt_client *client, uint32_t partition);
+
+/* So many bytes more stay within the bound of the memory for catching up. */
+static inline bool tt_replay_has_memory(const struct tt_shard *shard, size_t bytes)
+{
+    return shard->replay_frames.bytes + shard->replay->block_bytes + bytes <=
+           shard->replay_frames.bytes_max;
+}
+/* Goes on with the searches that can. */
+void tt_search_run(struct tt_shard *shard);
+/* Something was opened or retired that has to be let go later. */
+void tt_replay_tidy_soon(struct tt_shard *shard);
+/* places.c: kept files that nobody reads from any more. True: there are some left. */
+bool tt_places_tidy(struct tt_shard *shard);
+void tt_places_free_kept(struct tt_shard *shard); /* all of them, at the end */
 
 #endif

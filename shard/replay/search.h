@@ -29,8 +29,8 @@ struct tt_search;
  *
  * lookup with its channels and items: borrowed until it has ended or was closed.
  * TT_OK: under way; TT_IDLE: there is nothing to search, lookup is complete as it is (*search is
- * null); TT_FULL: no memory, or too many at once: try again in a later turn. wake: called from the
- * reaping of completions, never inside a call of this header. */
+ * null); TT_FULL: no memory now: try again in a later turn. wake: called from the reaping of
+ * completions or the turn's catch-up phase, never inside a call of this header. */
 TT_MUST_USE enum tt_status tt_search_open(struct tt_search **search, struct tt_shard *shard,
                                           struct tt_lookup *lookup, void (*wake)(void *owner),
                                           void *owner);
