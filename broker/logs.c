@@ -88,10 +88,6 @@ static void tell(const struct tt_recovered *recovered, const struct tt_config *c
                           (unsigned long long)p->torn_place);
         if (p->note[0] != '\0')
             tt_diag_write(diag, TT_DIAG_WARN, NULL, "log_values", "%s", p->note);
-        if (p->values_lost != 0)
-            tt_diag_write(diag, TT_DIAG_WARN, NULL, "log_values",
-                          "%s: the values of %llu channels could not be found", p->directory,
-                          (unsigned long long)p->values_lost);
         if (p->hole_first != p->hole_end)
             tt_diag_write(diag, TT_DIAG_WARN, NULL, "log_hole",
                           "%s: not ended cleanly: offsets %llu to %llu may have been given out and "

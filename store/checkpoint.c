@@ -35,7 +35,8 @@ struct entry {
     uint32_t kept_bytes;
     uint8_t state;
     uint8_t name_bytes;
-    uint8_t reserved[2];
+    uint8_t was_kept; /* 1: kept files may hold older values */
+    uint8_t reserved;
     /* the name */
 };
 _Static_assert(sizeof(struct entry) == 32, "no holes");
@@ -80,7 +81,8 @@ static size_t put_entry(uint8_t *out, const struct tt_value *v, const struct tt_
                       .offset = then->offset,
                       .place = then->place,
                       .state = (uint8_t)then->state,
-                      .name_bytes = v->name_bytes};
+                      .name_bytes = v->name_bytes,
+                      .was_kept = tt_value_was_kept(v)};
     if (v->offset == then->offset && v->state == e.state) e.kept_bytes = v->kept_bytes;
     memcpy(out, &e, sizeof e);
     memcpy(out + sizeof e, v->name_, v->name_bytes);
@@ -191,7 +193,7 @@ static enum tt_status take_entries(struct tt_checkpoint_reader *r, const uint8_t
                                            .offset = e.offset,
                                            .place = e.place,
                                            .newest_offset = e.newest_offset};
-        tt_values_restore(r->values_, slot, &then, e.kept_bytes);
+        tt_values_restore(r->values_, slot, &then, e.kept_bytes, e.was_kept != 0);
         tt_values_commit(r->values_);
     }
     return end - at < 8 ? TT_OK : TT_ECORRUPT;

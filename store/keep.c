@@ -100,11 +100,11 @@ void tt_keep_finish(struct tt_keep *k, enum tt_status status, const char *path)
     TT_ASSERT(!k->ending);
     k->ending = true;
     k->status = status;
-    if (status != TT_OK && k->made)
-        k->remove_out = true; /* nothing points to it */
-    else if (status != TT_OK && k->out != TT_KEEP_FILE_NONE &&
-             (k->job == TT_KEEP_CARRY || k->job == TT_KEEP_COMPACT))
-        k->cut_out = true;
+    bool copies = k->job == TT_KEEP_CARRY || k->job == TT_KEEP_COMPACT;
+    if (copies && status != TT_OK) {
+        k->cut_out = k->out != TT_KEEP_FILE_NONE;
+        k->remove_out = k->made; /* nothing points to it */
+    }
     if (status == TT_OK || status == TT_ECANCELED) return;
     k->reason = status;
     k->figures.failures++;
@@ -115,12 +115,12 @@ void tt_keep_finish(struct tt_keep *k, enum tt_status status, const char *path)
 static bool next_cleanup(struct tt_keep *k, struct tt_log_operation *op)
 {
     if (k->cut_out) {
-        /* Copies that were not synced must not be found by a start-up: it could take them for
-         * durable. If this fails they are there, as they would be had the process died before. */
+        /* Copies whose sync failed must not be found by a start-up: it would take them for
+         * durable. A file that is to be removed is emptied before, in case that fails. */
         k->cut_out = false;
         op->kind = TT_LOG_TRUNCATE;
         op->file = k->out;
-        op->size = k->kept_size;
+        op->size = k->made ? 0 : k->kept_size;
         return true;
     }
     int32_t *file = k->in != TT_KEEP_FILE_NONE ? &k->in : &k->out;
@@ -233,6 +233,7 @@ static bool compact_due(const struct tt_keep *k)
 {
     if (k->kept.count == 0 || k->remove_no_more) return false;
     if (!k->keep_last || k->kept.count > TT_KEEP_FILES_MAX) return true;
+    if (k->graves > TT_KEEP_GRAVES_MAX + tt_values_channels(k->values) / 8) return true;
     return tt_kept_files_bytes(&k->kept) > 2 * tt_values_kept_bytes(k->values) + k->garbage_bytes;
 }
 
@@ -243,6 +244,7 @@ static bool begin_own(struct tt_keep *k, const struct tt_keep_view *view)
     if (view->oldest_offset != k->swept_offset || tt_kept_files_from(&k->kept) != k->swept_kept) {
         k->job = TT_KEEP_SWEEP;
         k->sweep_key = 0;
+        k->swept = (struct tt_values_swept){0};
         k->swept_offset = view->oldest_offset;
         k->swept_kept = tt_kept_files_from(&k->kept);
     } else if (checkpoint_due(k)) {
@@ -281,9 +283,11 @@ static enum tt_status next_sweep(struct tt_keep *k, const struct tt_keep_view *v
     struct tt_values_alive alive = {.oldest_offset = view->oldest_offset,
                                     .oldest_place = view->oldest_place,
                                     .kept_from = tt_kept_files_from(&k->kept)};
-    uint32_t lost = tt_values_sweep(k->values, &k->sweep_key, TT_VALUES_BLOCK, &alive);
-    if (k->keep_last) k->figures.lost_values += lost;
-    if (k->sweep_key == tt_values_slots(k->values)) tt_keep_finish(k, TT_OK, "");
+    tt_values_sweep(k->values, &k->sweep_key, TT_VALUES_BLOCK, &alive, &k->swept);
+    if (k->sweep_key != tt_values_slots(k->values)) return TT_MORE;
+    if (k->keep_last) k->figures.lost_values += k->swept.lost;
+    k->graves = k->swept.graves;
+    tt_keep_finish(k, TT_OK, "");
     return TT_MORE;
 }
 

@@ -130,10 +130,10 @@ static void consider(struct tt_keep *k, uint32_t slot, uint64_t place, uint64_t 
 
 /* A deletion is kept while kept files may hold older values of its channel: not when it stands in
  * the oldest of them itself. */
-static bool is_wanted(const struct tt_keep *k, uint8_t state)
+static bool is_wanted(const struct tt_keep *k, const struct tt_value *v, uint8_t state)
 {
     return state == TT_VALUE_HELD ||
-           (state == TT_VALUE_DELETED && k->job == TT_KEEP_CARRY && k->kept.count != 0);
+           (state == TT_VALUE_DELETED && k->job == TT_KEEP_CARRY && tt_value_was_kept(v));
 }
 
 static int by_place(const void *a, const void *b)
@@ -174,8 +174,8 @@ static void gather(struct tt_keep *k)
     for (uint32_t i = 0; i < TT_VALUES_BLOCK && k->key < slots; i++, k->key++) {
         const struct tt_value *v = tt_values_at(k->values, k->key);
         if (v == NULL) continue;
-        if (is_wanted(k, v->state)) consider(k, k->key, v->place, v->offset);
-        if (v->offset >= mark && is_wanted(k, v->older_state))
+        if (is_wanted(k, v, v->state)) consider(k, k->key, v->place, v->offset);
+        if (v->offset >= mark && is_wanted(k, v, v->older_state))
             consider(k, k->key, v->older_place, v->older_offset);
     }
     if (k->key == slots) gathered(k);

@@ -91,6 +91,8 @@ struct tt_keep {
     bool all_given;
     uint64_t checkpoint_bytes;
     uint32_t sweep_key;
+    struct tt_values_swept swept;
+    uint64_t graves; /* that the last sweep has counted */
 
     struct tt_keep_result result;
     bool has_result;

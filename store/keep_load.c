@@ -281,21 +281,19 @@ enum tt_status tt_keep_load(struct tt_keep_loaded *loaded,
     return status;
 }
 
-uint64_t tt_keep_settle(struct tt_values *values, const struct tt_kept_files *kept,
-                        uint64_t oldest_offset, uint64_t oldest_place)
+void tt_keep_settle(struct tt_values *values, const struct tt_kept_files *kept,
+                    uint64_t oldest_offset, uint64_t oldest_place)
 {
+    for (uint32_t slot = 0; slot < tt_values_slots(values); slot++) {
+        const struct tt_value *v = tt_values_at(values, slot);
+        if (v != NULL && v->state == TT_VALUE_HELD && tt_kept_is(v->place) &&
+            !has_file(kept, tt_kept_number(v->place)))
+            tt_values_lose(values, slot, v->offset);
+    }
     struct tt_values_alive alive = {.oldest_offset = oldest_offset,
                                     .oldest_place = oldest_place,
                                     .kept_from = tt_kept_files_from(kept)};
-    uint64_t lost = 0;
-    for (uint32_t slot = 0; slot < tt_values_slots(values); slot++) {
-        const struct tt_value *v = tt_values_at(values, slot);
-        if (v == NULL || v->state != TT_VALUE_HELD || !tt_kept_is(v->place) ||
-            has_file(kept, tt_kept_number(v->place)))
-            continue;
-        tt_values_lose(values, slot, v->offset);
-        lost++;
-    }
+    struct tt_values_swept swept = {0};
     uint32_t key = 0;
-    return lost + tt_values_sweep(values, &key, UINT32_MAX, &alive);
+    tt_values_sweep(values, &key, UINT32_MAX, &alive, &swept);
 }

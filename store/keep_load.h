@@ -35,9 +35,9 @@ struct tt_keep_loaded {
 /* TT_OK; TT_ENOMEM; TT_EIO and other failures to read, with the line in note. */
 TT_MUST_USE enum tt_status tt_keep_load(struct tt_keep_loaded *loaded,
                                         const struct tt_keep_load_options *options);
-/* When everything was walked: values whose record is nowhere are lost, channels that are gone are
- * dropped. Returns the values lost (a sound log loses none). */
-uint64_t tt_keep_settle(struct tt_values *values, const struct tt_kept_files *kept,
-                        uint64_t oldest_offset, uint64_t oldest_place);
+/* When everything was walked: values that only the checkpoint still knew (they were deleted, and
+ * the deletion has expired) are forgotten, channels that are gone are dropped. */
+void tt_keep_settle(struct tt_values *values, const struct tt_kept_files *kept,
+                    uint64_t oldest_offset, uint64_t oldest_place);
 
 #endif

@@ -104,7 +104,6 @@ struct tt_recovered_partition {
     uint64_t torn_place;
     uint64_t scanned_bytes;
     uint32_t removed_files; /* that a crash had left unfinished */
-    uint64_t values_lost;   /* channels whose value could not be found; a sound log loses none */
     char note[TT_RECOVERY_ERROR_BYTES]; /* what was wrong with files that can be made anew, or with
                                          * old segments that were read for them; empty: nothing */
 };

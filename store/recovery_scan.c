@@ -408,7 +408,7 @@ static struct tt_segment segment_of(const struct scan *s, uint32_t i)
     };
 }
 
-/* Values of the segments from the checkpoint's place on, below file `first`. */
+/* Values of the segments from the one in which the checkpoint's place lies, below file `first`. */
 static enum tt_status older_values(struct scan *s, uint32_t first, uint32_t *from)
 {
     uint64_t place = 0;
@@ -416,7 +416,7 @@ static enum tt_status older_values(struct scan *s, uint32_t first, uint32_t *fro
                                                     s->count != 0 ? s->files[0].base : 0, &place);
     if (status != TT_OK) return status;
     *from = 0;
-    while (*from < first && s->files[*from].base < place) ++*from;
+    while (*from < first && s->files[*from + 1].base <= place) ++*from;
     return walk_older(s, *from, first);
 }
 
@@ -451,8 +451,8 @@ static enum tt_status fill(struct scan *s)
     p->taken_max_us = s->taken_max_us;
     p->active_taken_us = s->first_taken_us;
     tt_recovery_finish_keys(s->r, p);
-    p->values_lost = tt_keep_settle(p->values, &p->kept, p->oldest_offset,
-                                    s->count != 0 ? s->files[0].base : s->place);
+    tt_keep_settle(p->values, &p->kept, p->oldest_offset,
+                   s->count != 0 ? s->files[0].base : s->place);
     return tt_recovery_settle_indexes(s->r, p, s->indexes, s->indexes_count);
 }
 

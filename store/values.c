@@ -19,9 +19,10 @@
 #define MOVED_EACH 16u /* words of the old table that each new channel moves; 4 would do */
 
 enum flags {
-    SEEN = 1,  /* an event was set */
-    KNOWN = 2, /* one of them lies below the mark, although the newest does not */
-    FRESH = 4, /* opened, and not committed yet */
+    KEPT = 1,  /* tt_value_was_kept() */
+    SEEN = 2,  /* an event was set */
+    KNOWN = 4, /* one of them lies below the mark, although the newest does not */
+    FRESH = 8, /* opened, and not committed yet */
 };
 
 struct table {
@@ -341,6 +342,7 @@ void tt_values_set(struct tt_values *v, uint32_t slot, uint64_t offset, uint64_t
     struct tt_value *s = slot_at(v, slot);
     TT_ASSERT(s->name_ != NULL);
     see(v, s, offset);
+    if (tt_kept_is(place)) s->flags_ |= KEPT;
     bool deletes = (flags & TT_VALUES_DELETE) != 0;
     if ((flags & TT_VALUES_NEVER_CONFLATE) != 0 && !deletes) return;
     uint8_t state = deletes ? TT_VALUE_DELETED : TT_VALUE_HELD;
@@ -373,9 +375,10 @@ bool tt_values_repoint(struct tt_values *v, uint32_t slot, uint64_t offset, uint
 {
     struct tt_value *s = slot_at(v, slot);
     bool any = false;
+    if (tt_kept_is(to)) s->flags_ |= KEPT;
     if (s->state != TT_VALUE_NONE && s->offset == offset && s->place == from) {
         s->place = to;
-        set_kept(v, s, kept_bytes);
+        set_kept(v, s, s->state == TT_VALUE_HELD ? kept_bytes : 0);
         any = true;
     }
     if (s->older_state != TT_VALUE_NONE && s->older_offset == offset && s->older_place == from) {
@@ -397,10 +400,10 @@ void tt_values_lose(struct tt_values *v, uint32_t slot, uint64_t offset)
 }
 
 void tt_values_restore(struct tt_values *v, uint32_t slot, const struct tt_value_then *then,
-                       uint32_t kept_bytes)
+                       uint32_t kept_bytes, bool was_kept)
 {
     struct tt_value *s = slot_at(v, slot);
-    s->flags_ |= SEEN;
+    s->flags_ |= was_kept ? SEEN | KEPT : SEEN;
     s->newest_offset = then->newest_offset;
     s->state = (uint8_t)then->state;
     s->offset = then->offset;
@@ -441,25 +444,24 @@ static bool is_gone(uint64_t place, const struct tt_values_alive *alive)
     return tt_kept_is(place) ? place < alive->kept_from : place < alive->oldest_place;
 }
 
-uint32_t tt_values_sweep(struct tt_values *v, uint32_t *key, uint32_t count,
-                         const struct tt_values_alive *alive)
+void tt_values_sweep(struct tt_values *v, uint32_t *key, uint32_t count,
+                     const struct tt_values_alive *alive, struct tt_values_swept *swept)
 {
-    uint32_t lost = 0;
     for (; count > 0 && *key < v->slots; count--, (*key)++) {
         struct tt_value *s = slot_at(v, *key);
         if (s->name_ == NULL || (s->flags_ & FRESH) != 0) continue;
         bool gone = is_gone(s->place, alive);
         if (s->state == TT_VALUE_HELD && gone) {
             tt_values_lose(v, *key, s->offset);
-            lost++;
+            swept->lost++;
         }
         if (s->older_state == TT_VALUE_HELD && is_gone(s->older_place, alive))
             s->older_state = TT_VALUE_NONE;
         bool deletes = s->state == TT_VALUE_DELETED && tt_kept_is(s->place) && !gone;
+        swept->graves += deletes;
         if (s->state != TT_VALUE_HELD && !deletes && s->newest_offset < alive->oldest_offset)
             drop(v, *key);
     }
-    return lost;
 }
 
 /* ---- asking ---- */

@@ -49,6 +49,11 @@ struct tt_value {
     uint8_t older_state;
     uint8_t flags_;
 };
+/* Kept files may hold older values of the channel. */
+static inline bool tt_value_was_kept(const struct tt_value *value)
+{
+    return (value->flags_ & 1) != 0;
+}
 static inline struct tt_bytes tt_value_name(const struct tt_value *value)
 {
     return tt_bytes(value->name_, value->name_bytes);
@@ -122,7 +127,7 @@ bool tt_values_repoint(struct tt_values *values, uint32_t slot, uint64_t offset,
 void tt_values_lose(struct tt_values *values, uint32_t slot, uint64_t offset);
 /* What a checkpoint said of the channel. */
 void tt_values_restore(struct tt_values *values, uint32_t slot, const struct tt_value_then *then,
-                       uint32_t kept_bytes);
+                       uint32_t kept_bytes, bool was_kept);
 
 /* What is still there to be pointed at. */
 struct tt_values_alive {
@@ -130,11 +135,15 @@ struct tt_values_alive {
     uint64_t oldest_place;  /* places of the log below it are gone */
     uint64_t kept_from;     /* kept places below it are gone; 0: none is */
 };
+struct tt_values_swept {
+    uint64_t lost;   /* values whose place is gone */
+    uint64_t graves; /* deletions that stand in kept files, and hold a slot for that */
+};
 /* Goes through the slots from *key on, at most `count`: a value whose place is gone is lost; a
  * channel without value whose newest event has expired is dropped (a deletion that stands in a kept
- * file stays while that file does: older values of the channel may stand there too). Returns the
- * number of values lost. The pass is over when *key == tt_values_slots(). */
-uint32_t tt_values_sweep(struct tt_values *values, uint32_t *key, uint32_t count,
-                         const struct tt_values_alive *alive);
+ * file stays while that file does: older values of the channel may stand there too). Adds up
+ * in *swept. The pass is over when *key == tt_values_slots(). */
+void tt_values_sweep(struct tt_values *values, uint32_t *key, uint32_t count,
+                     const struct tt_values_alive *alive, struct tt_values_swept *swept);
 
 #endif

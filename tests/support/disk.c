@@ -75,11 +75,27 @@ static bool lies_in(const char *path, const char *directory)
     return strncmp(path, directory, n) == 0 && path[n] == '/' && strchr(path + n + 1, '/') == NULL;
 }
 
+/* A change that was lost does not come back over a newer one of the same name. */
+static bool is_outdone(const struct disk *d, uint32_t lost, const char *directory)
+{
+    const struct disk_change *c = &d->changes[lost];
+    const char *path = c->to[0] != '\0' ? c->to : c->from;
+    for (uint32_t i = lost + 1; i < d->changes_count; i++) {
+        const struct disk_change *n = &d->changes[i];
+        bool same = strcmp(n->to, path) == 0 || strcmp(n->from, path) == 0;
+        if (same && !n->lost && lies_in(path, directory)) return true;
+    }
+    return false;
+}
+
 static void sync_names(struct disk *d, const char *directory, bool failed)
 {
     uint32_t left = 0;
+    for (uint32_t i = 0; !failed && i < d->changes_count; i++)
+        if (d->changes[i].lost && is_outdone(d, i, directory)) d->changes[i].file = -1;
     for (uint32_t i = 0; i < d->changes_count; i++) {
         struct disk_change *c = &d->changes[i];
+        if (c->file < 0) continue;
         bool here = lies_in(c->from[0] != '\0' ? c->from : c->to, directory);
         if (here && failed) c->lost = true;
         if (here && !c->lost)

@@ -246,7 +246,10 @@ Test(values, what_has_expired_is_dropped_and_its_slot_is_used_again)
     uint32_t slots = tt_values_slots(values), walk = 0;
     struct tt_values_alive alive = {
         .oldest_offset = 20, .oldest_place = 80, .kept_from = tt_kept_place(5, 0)};
-    cr_assert_eq(tt_values_sweep(values, &walk, UINT32_MAX, &alive), 1, "6 is lost");
+    struct tt_values_swept swept = {0};
+    tt_values_sweep(values, &walk, UINT32_MAX, &alive, &swept);
+    cr_assert_eq(swept.lost, 1, "6 is lost");
+    cr_assert_eq(swept.graves, 1, "4");
     cr_assert_eq(walk, slots);
     cr_assert_neq(slot_of(1), TT_VALUES_NONE);
     cr_assert_eq(slot_of(2), TT_VALUES_NONE);
@@ -259,7 +262,8 @@ Test(values, what_has_expired_is_dropped_and_its_slot_is_used_again)
     cr_assert_eq(tt_values_channels(values), 6);
     alive.kept_from = tt_kept_place(6, 0);
     walk = 0;
-    cr_assert_eq(tt_values_sweep(values, &walk, UINT32_MAX, &alive), 0);
+    tt_values_sweep(values, &walk, UINT32_MAX, &alive, &swept);
+    cr_assert_eq(swept.lost, 1);
     cr_assert_eq(slot_of(4), TT_VALUES_NONE);
 }
 
@@ -273,7 +277,9 @@ Test(values, many_come_and_go_within_the_bound)
         }
         uint32_t walk = 0;
         struct tt_values_alive alive = {.oldest_offset = base + 1000, .oldest_place = base + 1000};
-        cr_assert_eq(tt_values_sweep(values, &walk, UINT32_MAX, &alive), 0);
+        struct tt_values_swept swept = {0};
+        tt_values_sweep(values, &walk, UINT32_MAX, &alive, &swept);
+        cr_assert_eq(swept.lost, 0);
         cr_assert_eq(tt_values_channels(values), 0);
         cr_assert_leq(tt_values_bytes(values), tt_values_bytes_bound(NAMES));
     }
