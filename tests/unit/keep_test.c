@@ -16,7 +16,7 @@
 #define DIRECTORY     "data/0"
 #define CHANNELS      60u
 #define SEGMENT_BYTES (40u << 10)
-#define EVENTS_MAX    20000u
+#define EVENTS_MAX    60000u
 #define SEGMENTS_MAX  1000u
 
 struct event {
@@ -43,7 +43,10 @@ struct world {
     uint64_t durable_place;
     int32_t directory_file;
     struct tt_log_now now;
+    uint32_t channels;
+    uint64_t segment_bytes;
     bool keep_last;
+    bool full;    /* the disk */
     bool damaged; /* the checkpoint was */
     uint32_t faults_in_row;
     uint32_t fault_one_in; /* 0: never */
@@ -135,7 +138,7 @@ static void append(uint32_t channel, uint32_t flags, size_t payload_bytes)
                                .taken_us = 5,
                                .flags = flags};
     uint32_t bytes = tt_record_encode_event(record, &e, w->next_offset, NULL);
-    if (w->count == 0 || newest()->size + bytes > SEGMENT_BYTES) begin_segment();
+    if (w->count == 0 || newest()->size + bytes > w->segment_bytes) begin_segment();
     uint32_t slot;
     uint64_t hash = tt_hash(&identity.hash_key, e.channel);
     cr_assert_eq(tt_values_open(w->values, hash, e.channel, &slot), TT_OK);
@@ -211,6 +214,11 @@ static void check_no_value_within(const struct tt_segment *s)
     }
 }
 
+static void sync_names(void)
+{
+    cr_assert_eq(plain(TT_LOG_SYNC_DIRECTORY, w->directory_file, NULL, 0, NULL, 0), TT_OK);
+}
+
 static void retire_oldest(void)
 {
     struct segment *s = &w->segments[w->first];
@@ -219,8 +227,8 @@ static void retire_oldest(void)
     cr_assert_eq(tt_index_path(DIRECTORY, s->is.first_offset, path, sizeof path), TT_OK);
     (void)plain(TT_LOG_UNLINK, -1, path, 0, NULL, 0);
     cr_assert_eq(tt_segment_path(DIRECTORY, s->is.first_offset, path, sizeof path), TT_OK);
+    sync_names(); /* of the one before: they go one after the other */
     cr_assert_eq(plain(TT_LOG_UNLINK, -1, path, 0, NULL, 0), TT_OK);
-    cr_assert_eq(plain(TT_LOG_SYNC_DIRECTORY, w->directory_file, NULL, 0, NULL, 0), TT_OK);
     s->retired = true;
     tt_index_destroy(&s->index);
     w->first++;
@@ -273,7 +281,7 @@ static bool keep_step(void)
         w->disk->fault_at = w->disk->fault_until = w->disk->operations + 1;
         w->disk->fault_status = failures[below(4)];
     }
-    int32_t result = disk_do(w->disk, &op);
+    int32_t result = w->full && op.kind == TT_LOG_WRITE ? TT_ENOSPC : disk_do(w->disk, &op);
     disk_heal(w->disk);
     tt_keep_done(w->keep, result, &w->now);
     take_results();
@@ -348,11 +356,13 @@ static void check_record(const struct event *e, uint64_t at)
 /* Every channel has its value, and the record of it can be read. */
 static void check_values(void)
 {
-    for (uint32_t channel = 0; channel < CHANNELS; channel++) {
-        const struct event *e = NULL;
-        for (uint32_t i = 0; i < w->events_count; i++)
-            if (w->events[i].channel == channel && w->events[i].flags != TT_VALUES_NEVER_CONFLATE)
-                e = &w->events[i];
+    static const struct event *newest_of[EVENTS_MAX];
+    memset(newest_of, 0, sizeof newest_of);
+    for (uint32_t i = 0; i < w->events_count; i++)
+        if (w->events[i].flags != TT_VALUES_NEVER_CONFLATE)
+            newest_of[w->events[i].channel] = &w->events[i];
+    for (uint32_t channel = 0; channel < w->channels; channel++) {
+        const struct event *e = newest_of[channel];
         char text[TT_CHANNEL_BYTES_MAX + 1];
         struct tt_bytes name = name_of(channel, text);
         uint32_t slot = tt_values_find(w->values, tt_hash(&identity.hash_key, name), name);
@@ -390,12 +400,20 @@ static void damage_checkpoint(void)
 static void come_back(void)
 {
     damage_checkpoint();
+    /* The segment that was removed last may be there again. */
+    if (w->first > 0) {
+        char path[TT_LOG_PATH_BYTES];
+        cr_assert_eq(tt_segment_path(DIRECTORY, w->segments[w->first - 1].is.first_offset, path,
+                                     sizeof path),
+                     TT_OK);
+        if (disk_find(w->disk, path) != NULL) w->segments[--w->first].retired = false;
+    }
     struct tt_keep_loaded loaded;
     const struct tt_keep_load_options options = {
         .files = &w->disk->access,
         .directory = DIRECTORY,
         .identity = &identity,
-        .channels_max = CHANNELS,
+        .channels_max = w->channels,
         .oldest_place = w->count == w->first ? 0 : w->segments[w->first].is.base_place};
     cr_assert_eq(tt_keep_load(&loaded, &options), TT_OK, "%s", loaded.note);
     if (!w->damaged) cr_assert_str_eq(loaded.note, "");
@@ -470,6 +488,8 @@ static void start(uint64_t seed, bool keep_last)
     TT_ASSERT(w != NULL);
     w->disk = disk_create(seed);
     w->keep_last = keep_last;
+    w->channels = CHANNELS;
+    w->segment_bytes = SEGMENT_BYTES;
     w->now = (struct tt_log_now){.ns = 1000, .wall_us = 1000};
     cr_assert_eq(w->disk->access.make_directory(w->disk, DIRECTORY), TT_OK);
     cr_assert_eq(w->disk->access.sync_directory(w->disk, "data"), TT_OK);
@@ -584,4 +604,93 @@ Test(keep, operations_that_fail_and_power_cuts, .timeout = 3000)
 Test(keep, values_are_forgotten_when_that_is_wanted)
 {
     run_seeds(10, 20, 30, false);
+}
+
+/* More values than one batch holds, of which each call takes no more than it may. */
+Test(keep, a_segment_full_of_values)
+{
+    start(1, true);
+    w->channels = 40000;
+    w->segment_bytes = 3u << 20;
+    drop_memory();
+    come_back();
+    for (uint32_t i = 0; i < 40000; i++) append((uint32_t)(i * 7919u % 40000), 0, below(60));
+    while (w->count - w->first <= 5) append(1, 0, 2000);
+    while (write_some(true)) continue;
+    while (keep_step()) continue;
+    struct tt_keep_figures f;
+    tt_keep_figures(w->keep, &f);
+    cr_assert_gt(f.carried_values, 2 * TT_KEEP_BATCH);
+    cr_assert_eq(f.lost_values, 0);
+    cr_assert_eq(f.memory_bytes, 0, "memory of a job goes when it ends");
+    check_values();
+    drop_memory();
+    disk_power_cut(w->disk);
+    come_back();
+    cr_assert_geq(w->values_checked, 80000);
+    stop();
+}
+
+/* What cannot be read does not end retention for ever. */
+Test(keep, a_value_that_cannot_be_read_is_lost_and_counted)
+{
+    start(1, true);
+    for (uint32_t i = 0; i < 20; i++) append(i, 0, 1000);
+    while (w->count <= 5) append(50, 0, 2000);
+    while (write_some(true)) continue;
+    struct disk_file *f = &w->disk->files[w->segments[0].file];
+    f->data[w->events[7].place + 60] ^= 1;
+    while (keep_step()) continue;
+    struct tt_keep_figures figures;
+    tt_keep_figures(w->keep, &figures);
+    cr_assert_gt(w->first, 0);
+    cr_assert_eq(figures.lost_values, 1);
+    cr_assert_eq(figures.carried_values, 19);
+    stop();
+}
+
+Test(keep, nothing_is_given_up_while_the_disk_is_full)
+{
+    start(1, true);
+    for (uint32_t i = 0; i < 20; i++) append(i, 0, 1000);
+    while (w->count <= 5) append(50, 0, 2000);
+    while (write_some(true)) continue;
+    w->full = true;
+    for (int i = 0; i < 20; i++) {
+        while (keep_step()) continue;
+        cr_assert_neq(tt_keep_next_ns(w->keep), UINT64_MAX, "it is tried again");
+        w->now.ns = tt_keep_next_ns(w->keep);
+    }
+    struct tt_keep_figures f;
+    tt_keep_figures(w->keep, &f);
+    cr_assert_eq(w->first, 0, "no segment was given up");
+    cr_assert(f.failing && f.reason == TT_ENOSPC && f.failed_path[0] != '\0');
+    cr_assert_eq(f.kept_files, 0);
+    w->full = false;
+    while (keep_step()) continue;
+    tt_keep_figures(w->keep, &f);
+    cr_assert_gt(w->first, 0);
+    cr_assert_not(f.failing);
+    check_values();
+    stop();
+}
+
+Test(keep, closing_ends_whatever_is_under_way)
+{
+    for (uint64_t steps = 0; steps < 40; steps++) {
+        start(1, true);
+        for (uint32_t i = 0; i < 20; i++) append(i, 0, 1000);
+        while (w->count <= 5) append(50, 0, 2000);
+        while (write_some(true)) continue;
+        for (uint64_t i = 0; i < steps; i++) (void)keep_step();
+        tt_keep_close(w->keep);
+        for (int i = 0; !tt_keep_closed(w->keep); i++) {
+            cr_assert_lt(i, 10);
+            (void)keep_step();
+        }
+        drop_memory();
+        disk_power_cut(w->disk);
+        come_back();
+        stop();
+    }
 }
