@@ -95,7 +95,7 @@ static void take_results(struct tt_log *log)
 
 static struct tt_keep_view view_of(const struct tt_log *log)
 {
-    const struct tt_segment_list *l = &log->segments;
+    const struct tt_segment_list *l = log->segments.count != 0 ? &log->segments : &log->planned;
     return (struct tt_keep_view){
         .durable_place = log->durable_place,
         .oldest_offset = l->count != 0 ? l->items[0].first_offset : log->next_offset,

@@ -38,17 +38,17 @@ struct memory {
     const struct tt_log *log;
     uint32_t first;
     uint64_t offset;
-    bool older; /* there are segments before */
+    uint64_t oldest_place; /* of all segments */
+    bool older;            /* there are segments before */
 };
 
 static struct memory memory_of(const struct tt_log *log)
 {
     struct memory m = {.log = log, .first = first_index(log)};
     m.offset = m.first < log->indexes_count ? log->indexes[m.first].first_offset : log->next_offset;
-    uint64_t oldest = log->segments.count != 0  ? log->segments.items[0].first_offset
-                      : log->planned.count != 0 ? log->planned.items[0].first_offset
-                                                : log->next_offset;
-    m.older = oldest < m.offset;
+    const struct tt_segment_list *l = log->segments.count != 0 ? &log->segments : &log->planned;
+    m.oldest_place = l->count != 0 ? l->items[0].base_place : log->place;
+    m.older = l->count != 0 && l->items[0].first_offset < m.offset;
     return m;
 }
 
@@ -74,7 +74,9 @@ static void answer_value(const struct memory *m, struct tt_lookup *lookup, const
 {
     struct tt_index_entry entry = {v->offset, v->place, 0};
     if (v->state == TT_VALUE_NONE || v->offset < lookup->at) {
-        if (v->state != TT_VALUE_HELD) return;
+        /* Retired, and not to be kept: it goes with the next sweep. */
+        bool gone = !tt_kept_is(v->place) && v->place < m->oldest_place;
+        if (v->state != TT_VALUE_HELD || gone) return;
         put(lookup, c->hash, &entry);
         c->found++;
         return;

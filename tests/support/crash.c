@@ -53,6 +53,8 @@ static enum tt_status recover(struct crash *c)
         .ceilings = c->policy != TT_LOG_ALWAYS,
         .random = {11, 22, 33},
         .wall_us = c->now.wall_us,
+        .keys_window_us = CRASH_KEYS_WINDOW_US,
+        .keys_max = 100000,
     };
     return tt_recovery_open(&c->recovered, &options, c->error);
 }
@@ -114,10 +116,13 @@ static void open_log(struct crash *c, enum tt_log_policy policy)
         .sync_interval_ns = 100000000,
         .segment_bytes = c->segment_bytes,
         .retention = c->retention,
+        .forget_values = chance(c, 20),
     };
+    c->forgot |= log.forget_values;
     status = tt_log_create(&c->log, &log);
     TT_ASSERT(status == TT_OK);
     crash_check_opened(c);
+    crash_check_values(c);
     uint64_t next_offset;
     c->sequence = tt_tail_start(c->tail, &next_offset);
     /* Events were appended from here on; earlier ones lie in segments and count as durable. */
@@ -130,17 +135,17 @@ static uint8_t payload[PAYLOAD_MAX + 1];
 
 static uint32_t payload_bytes(struct crash *c)
 {
-    switch (below(c, 10)) {
+    switch (below(c, 20)) {
     case 0: return 20 + (uint32_t)below(c, PAYLOAD_MAX - 20);
     case 1:
     case 2:
-    case 3: return 20 + (uint32_t)below(c, 300u << 10);
+    case 3: return 20 + (uint32_t)below(c, 200u << 10);
     default: return 20 + (uint32_t)below(c, 3000);
     }
 }
 
 static void remember(struct crash *c, const struct tt_event *e, uint64_t offset, uint32_t channel,
-                     uint64_t id)
+                     uint64_t id, uint64_t key)
 {
     if (c->count == c->capacity) {
         c->capacity = c->capacity == 0 ? 256 : c->capacity * 2;
@@ -149,6 +154,7 @@ static void remember(struct crash *c, const struct tt_event *e, uint64_t offset,
     }
     c->events[c->count++] = (struct crash_event){.offset = offset,
                                                  .id = id,
+                                                 .key = key,
                                                  .channel = channel,
                                                  .payload_bytes = (uint32_t)e->payload.size,
                                                  .flags = e->flags,
@@ -162,13 +168,16 @@ static void append(struct crash *c)
     struct tt_event events[5];
     char names[5][32];
     uint32_t channels[5];
-    uint64_t ids[5];
+    uint64_t ids[5] = {0};
     uint32_t count = 1 + (uint32_t)below(c, 5);
     size_t used = 0;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t bytes = payload_bytes(c);
         if (used + bytes > PAYLOAD_MAX) bytes = 20;
-        if (used + bytes > PAYLOAD_MAX) break;
+        if (used + bytes > PAYLOAD_MAX) {
+            count = i;
+            break;
+        }
         channels[i] = (uint32_t)below(c, c->channels);
         ids[i] = ++c->ids;
         memset(payload + used, 'x', bytes);
@@ -188,8 +197,15 @@ static void append(struct crash *c)
         };
         used += bytes;
     }
+    uint64_t key = chance(c, 3) ? ids[0] : 0;
+    struct tt_record_idempotency blocks[5];
+    for (uint32_t i = 0; i < count; i++) {
+        blocks[i] = (struct tt_record_idempotency){.index = i, .count = count};
+        memcpy(blocks[i].key_hash, &key, sizeof key);
+    }
     uint64_t first, end;
-    enum tt_status status = tt_log_append(c->log, &c->now, events, count, NULL, &first, &end);
+    enum tt_status status =
+        tt_log_append(c->log, &c->now, events, count, key != 0 ? blocks : NULL, &first, &end);
     if (status != TT_OK) {
         bool expected = status == TT_FULL || (c->disk->fault_hit && status == TT_EACCES) ||
                         (c->disk->fault_hit && status == TT_ENOSPC) || status == TT_ETOOBIG;
@@ -198,7 +214,7 @@ static void append(struct crash *c)
     }
     CRASH_CHECK(c, first >= c->seen_end, "offset %llu is used again", (unsigned long long)first);
     for (uint32_t i = 0; i < count; i++) {
-        remember(c, &events[i], first + i, channels[i], ids[i]);
+        remember(c, &events[i], first + i, channels[i], ids[i], key);
         c->events[c->count - 1].place = c->events[c->count - 1].end_place = end;
     }
 }
@@ -271,6 +287,7 @@ static void live(struct crash *c)
 {
     uint64_t steps = 20 + below(c, 300);
     for (uint64_t i = 0; i < steps; i++) {
+        if (chance(c, 25)) crash_check_values(c);
         switch (below(c, 8)) {
         case 0: append(c); break;
         case 1: start_some(c); break;
@@ -311,6 +328,18 @@ static void close_cleanly(struct crash *c)
     }
 }
 
+/* The dead hear of no result; the log is given one so that nothing is in flight. */
+static void forget(struct crash *c)
+{
+    for (int lane = 0; lane < TT_LOG_LANES; lane++)
+        if (c->flying[lane]) tt_log_operation_done(c->log, (enum tt_log_lane)lane, TT_EIO, &c->now);
+    memset(c->flying, 0, sizeof c->flying);
+    if (c->log != NULL) tt_log_destroy(&c->log);
+    if (c->tail != NULL) tt_tail_destroy(&c->tail);
+    if (c->readers != NULL) tt_tail_readers_destroy(&c->readers);
+    if (c->recovered != NULL) tt_recovery_destroy(&c->recovered);
+}
+
 static void end_life(struct crash *c)
 {
     c->end = (enum crash_end)below(c, 3);
@@ -326,14 +355,7 @@ static void end_life(struct crash *c)
     c->oldest = tt_tail_oldest_offset(c->tail);
     trace(c, "ends %d: written %llu, durable %llu, %u events", (int)c->end,
           (unsigned long long)c->written_place, (unsigned long long)c->durable_place, c->count);
-    /* The dead hear of no result; the log is given one so that nothing is in flight. */
-    for (int lane = 0; lane < TT_LOG_LANES; lane++)
-        if (c->flying[lane]) tt_log_operation_done(c->log, (enum tt_log_lane)lane, TT_EIO, &c->now);
-    memset(c->flying, 0, sizeof c->flying);
-    tt_log_destroy(&c->log);
-    tt_tail_destroy(&c->tail);
-    tt_tail_readers_destroy(&c->readers);
-    tt_recovery_destroy(&c->recovered);
+    forget(c);
     if (c->end == CRASH_CUT) disk_power_cut(c->disk);
     c->cuts += c->end == CRASH_CUT;
     c->kills += c->end == CRASH_KILLED;
@@ -370,10 +392,7 @@ bool crash_run(uint64_t seed, char problem[CRASH_PROBLEM_BYTES])
     c->trace = getenv("TT_TRACE") != NULL;
     problem[0] = '\0';
     if (setjmp(c->out) == 0) run(c);
-    if (c->log != NULL) tt_log_destroy(&c->log);
-    if (c->tail != NULL) tt_tail_destroy(&c->tail);
-    if (c->readers != NULL) tt_tail_readers_destroy(&c->readers);
-    if (c->recovered != NULL) tt_recovery_destroy(&c->recovered);
+    forget(c);
     disk_destroy(&c->disk);
     free(c->events);
     free(c);

@@ -11,8 +11,9 @@
 
 #include "tests/support/disk.h"
 
-#define CRASH_CHANNELS_MAX  24u
-#define CRASH_PROBLEM_BYTES 640u
+#define CRASH_CHANNELS_MAX   24u
+#define CRASH_PROBLEM_BYTES  1024u
+#define CRASH_KEYS_WINDOW_US INT64_C(20000000)
 
 /* What was appended and is not known to be lost; by rising offset. */
 struct crash_event {
@@ -20,6 +21,7 @@ struct crash_event {
     uint64_t id; /* stands in the payload: no two events have the same */
     uint32_t channel, payload_bytes, flags;
     int64_t taken_us;
+    uint64_t key;  /* of its batch; 0: none */
     bool seen;     /* a reader had it */
     bool answered; /* the publisher was told that it is there */
 };
@@ -52,6 +54,7 @@ struct crash {
     uint64_t segment_bytes;
     struct tt_retention retention;
     uint32_t channels;
+    bool forgot; /* in some life values of retired segments were not kept */
     char error[TT_RECOVERY_ERROR_BYTES];
     /* the run */
     jmp_buf out;
@@ -73,6 +76,11 @@ void crash_fail(struct crash *c, const char *format, ...) TT_PRINTF(2, 3) __attr
 void crash_check_recovered(struct crash *c);
 /* The log is open again, with its hole. */
 void crash_check_opened(struct crash *c);
+/* Keys of batches, when the log was recovered. */
+void crash_check_keys(struct crash *c);
+/* Values, the newest events, ranges, index files, at any time. */
+void crash_check_values(struct crash *c);
+bool crash_is_event(const struct tt_record *record, const struct crash_event *e);
 const char *crash_channel(uint32_t channel, char name[32]);
 
 #endif

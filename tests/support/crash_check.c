@@ -11,7 +11,7 @@ const char *crash_channel(uint32_t channel, char name[32])
     return name;
 }
 
-static bool is_event(const struct tt_record *record, const struct crash_event *e)
+bool crash_is_event(const struct tt_record *record, const struct crash_event *e)
 {
     char name[32], id[24];
     snprintf(id, sizeof id, "%020llu", (unsigned long long)e->id);
@@ -53,7 +53,7 @@ static void check_segments(struct crash *c, const struct tt_segment_list *list, 
                         "event %llu is there, the next that was appended is %llu",
                         (unsigned long long)record.offset,
                         (unsigned long long)(at < c->count ? c->events[at].offset : UINT64_MAX));
-            CRASH_CHECK(c, is_event(&record, &c->events[at]), "event %llu is another one",
+            CRASH_CHECK(c, crash_is_event(&record, &c->events[at]), "event %llu is another one",
                         (unsigned long long)record.offset);
             at++;
         }
@@ -103,6 +103,11 @@ void crash_check_recovered(struct crash *c)
     forget_lost(c, p->hole_first, p->hole_end);
     c->torn += p->torn_bytes != 0;
     check_segments(c, &p->segments, p->place, p->oldest_offset, p->hole_first);
+    crash_check_keys(c);
+    if (!c->forgot)
+        CRASH_CHECK(c, p->values_lost == 0, "the values of %llu channels are lost: %s",
+                    (unsigned long long)p->values_lost, p->note);
+    CRASH_CHECK(c, p->note[0] == '\0', "%s", p->note);
 }
 
 void crash_check_opened(struct crash *c)
