@@ -104,9 +104,6 @@ void crash_check_recovered(struct crash *c)
     c->torn += p->torn_bytes != 0;
     check_segments(c, &p->segments, p->place, p->oldest_offset, p->hole_first);
     crash_check_keys(c);
-    if (!c->forgot)
-        CRASH_CHECK(c, p->values_lost == 0, "the values of %llu channels are lost: %s",
-                    (unsigned long long)p->values_lost, p->note);
     CRASH_CHECK(c, p->note[0] == '\0', "%s", p->note);
 }
 
