@@ -135,7 +135,7 @@ static void queue_to(struct tt_shard *shard, struct tt_client *client,
         tt_client_abort(client, TT_CLOSE_INTERNAL);
         return;
     }
-    if (catching_up) tt_catchup_part(client, partition)->waiting++;
+    if (catching_up) tt_catchup_waits(tt_catchup_part(client, partition), placed->position.offset);
     tt_client_queue(client, f);
 }
 

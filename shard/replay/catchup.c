@@ -230,9 +230,9 @@ static void tell(struct tt_client *client, struct tt_catchup_part *part, uint32_
     }
     f->partition = partition;
     f->offset = next;
+    tt_catchup_waits(part, part->pos);
     part->pos = next;
     part->place = 0;
-    part->waiting++;
     tt_client_queue(client, f);
 }
 
@@ -252,6 +252,7 @@ bool tt_catchup_take_record(struct tt_client *client, uint32_t partition,
         return has_room(client);
     }
     if (record->class != TT_RECORD_EVENT || record->offset < part->pos) return true;
+    uint64_t settled = part->pos;
     part->pos = record->offset + 1;
     uint32_t hash = (uint32_t)tt_hash(&shard->world->hash_key, record->event.channel);
     if (!tt_subscription_matches(client->subscription, record->event.channel, hash) ||
@@ -265,7 +266,7 @@ bool tt_catchup_take_record(struct tt_client *client, uint32_t partition,
         tt_client_abort(client, TT_CLOSE_INTERNAL);
         return false;
     }
-    part->waiting++;
+    tt_catchup_waits(part, settled);
     tt_metric_add(&shard->metrics.replayed_events, 1);
     tt_client_queue(client, f);
     return has_room(client);

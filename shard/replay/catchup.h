@@ -85,6 +85,13 @@ static inline bool tt_catchup_reads(const struct tt_catchup *c)
     return c->reader != NULL || c->indexed != NULL;
 }
 
+/* A frame of this part is to be queued; everything below `settled` was taken, or is no business of
+ * the client, if no other waits. Ids have promised that already, and must not go back behind it. */
+static inline void tt_catchup_waits(struct tt_catchup_part *part, uint64_t settled)
+{
+    if (part->waiting++ == 0 && part->taken < settled) part->taken = settled;
+}
+
 /* The positions stand still from now on (SNAPSHOT), until: */
 void tt_catchup_hold(struct tt_client *client);
 /* On from the positions: the snapshot is over. */
