@@ -10,7 +10,7 @@ import { binary, broker_test, Broker, run_to_end, temporary_directory } from './
 import { publish, publish_all, publish_lines } from './lib/publish.mjs';
 import { seeded } from './lib/random.mjs';
 import { subscribe } from './lib/sse.mjs';
-import { within } from './lib/wait.mjs';
+import { eventually, within } from './lib/wait.mjs';
 
 const program = path.join(path.dirname(binary), 'ttlog');
 const fatal = /Sanitizer|ASSERT|runtime error:/;
@@ -325,6 +325,59 @@ test('every kind of damaged file is found, named, and repaired', { skip, timeout
       fs.rmSync(pristine, { recursive: true, force: true });
     }
   });
+});
+
+test('files beside the segments are checked against the records, and made again', { skip, timeout: 300_000 }, async () => {
+  const broker = await Broker.start({
+    data: temporary_directory(),
+    args: ['--log-segment-bytes=2MiB', '--tail-bytes=2MiB', '--log-retention-bytes=8MiB'],
+  });
+  const directory = broker.data;
+  const pristine = `${directory}.pristine`;
+  const names = () => fs.readdirSync(path.join(directory, '0')).sort();
+  const find = (ending) => names().find((name) => name.endsWith(ending));
+  try {
+    await publish(broker, event(0, 'once'));
+    for (let n = 0; find('.val') === undefined || find('.idx') === undefined; n += 500) {
+      await publish_lines(broker, Array.from({ length: 500 }, (_, i) => event(n + i)));
+    }
+    /* The index of each segment that is sealed. */
+    await eventually(() => {
+      const sealed = segments(directory).slice(0, -1).map((name) => name.replace('.seg', '.idx'));
+      return sealed.every((name) => names().includes(name)) && names().includes('values');
+    }, 'the index files');
+    await broker.stop();
+    fs.cpSync(directory, pristine, { recursive: true });
+    assert.equal((await json('verify', directory)).code, 0);
+    const sizes = new Map(names().map((name) => [name, fs.statSync(path.join(directory, '0', name)).size]));
+    for (const [name, byte] of [
+      [find('.idx'), 100],
+      [find('.idx'), 300],
+      [find('.idx'), sizes.get(find('.idx')) - 5],
+      ['values', 10],
+      ['values', 120],
+      ['values', sizes.get('values') - 5],
+    ]) {
+      fs.rmSync(directory, { recursive: true });
+      fs.cpSync(pristine, directory, { recursive: true });
+      flip(path.join(directory, '0', name), byte);
+      const found = await json('verify', directory);
+      assert.equal(found.code, 1, `${name} at byte ${byte}`);
+      assert.deepEqual(found.findings.map((each) => each.file), [path.join(directory, '0', name)]);
+      if (name.endsWith('.idx')) assert.equal(found.findings[0].byte, byte);
+      assert.equal((await json('repair', directory, '--yes')).code, 0);
+      assert.equal(names().includes(name), false, 'it is removed');
+      assert.equal((await json('verify', directory)).code, 0);
+    }
+    await broker.restart();
+    await publish(broker, event(1));
+    await eventually(() => names().includes('values'), 'the checkpoint is made again');
+    await broker.stop();
+  } finally {
+    fs.rmSync(pristine, { recursive: true, force: true });
+    fs.rmSync(directory, { recursive: true, force: true });
+    await broker.dispose();
+  }
 });
 
 test('a client resumes across what a repair took away, and is told by gap', { skip }, async () => {

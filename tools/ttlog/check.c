@@ -8,6 +8,7 @@
 #include "proto/base/limits.h"
 #include "proto/event/channel.h"
 #include "store/salvage.h"
+#include "tools/ttlog/beside.h"
 #include "tools/ttlog/check_internal.h"
 
 /* ---- findings ---- */
@@ -63,6 +64,7 @@ struct tt_finding *tt_check_add(struct tt_check *check, enum tt_finding_kind kin
 struct state {
     struct tt_check *check;
     struct tt_listing_partition *p;
+    struct tt_beside beside;
     uint64_t next_offset;
     int64_t taken_max_us;
     uint64_t durable; /* newest place that is known to be so, also by batches ahead */
@@ -145,6 +147,7 @@ static void check_segment(struct state *s, uint32_t index, const struct tt_recor
 
 static void check_record(struct state *s, uint32_t index, const struct tt_record *r)
 {
+    tt_beside_record(&s->beside, r, s->check->walk.record_place);
     s->check->records++;
     s->check->bytes += r->length;
     if (r->class == TT_RECORD_EVENT) check_event(s, index, r);
@@ -233,7 +236,7 @@ static enum tt_status take_end(struct state *s, uint32_t index, enum tt_status e
     return note_damage(s, index, durable, finding);
 }
 
-static enum tt_status check_file(struct state *s, uint32_t index)
+static enum tt_status walk_file(struct state *s, uint32_t index)
 {
     struct tt_walk *w = &s->check->walk;
     struct tt_finding *pending = NULL;
@@ -339,7 +342,17 @@ static enum tt_status place_file(struct state *s, uint32_t index)
                : TT_OK;
 }
 
-/* The next file that is part of the log, behind `index`. */
+static enum tt_status check_file(struct state *s, uint32_t index)
+{
+    const struct tt_segment segment = tt_listing_segment(s->p, index);
+    uint32_t findings = s->check->count;
+    enum tt_status status = tt_beside_segment(&s->beside, &segment);
+    if (status == TT_OK) status = walk_file(s, index);
+    if (status != TT_OK) return status;
+    return tt_beside_segment_end(&s->beside, &segment, s->check->count == findings);
+}
+
+/* The files of a partition, those that are no part of it left out. */
 static enum tt_status check_files(struct state *s)
 {
     struct tt_listing_partition *p = s->p;
@@ -352,6 +365,7 @@ static enum tt_status check_files(struct state *s)
         if (p->files[i].valid) p->files[count++] = p->files[i];
     p->files_count = count;
     if (count == 0 || status != TT_OK) return status;
+    status = tt_beside_begin(&s->beside, s->check, p);
     s->next_offset = p->files[0].first_offset;
     s->taken_max_us = p->files[0].taken_max_us == 0 ? INT64_MIN : p->files[0].taken_max_us;
     for (uint32_t i = 0; status == TT_OK && !s->ended && i < count; i++) {
@@ -394,6 +408,8 @@ static enum tt_status check_partition(struct tt_check *check, struct tt_listing_
     uint32_t first = check->count;
     uint64_t torn = check->torn;
     enum tt_status status = check_files(&s);
+    bool clean = check->count == first;
+    tt_beside_end(&s.beside, clean && status == TT_OK);
     for (uint32_t i = first; i < check->count; i++)
         if (check->items[i].kind == TT_FINDING_TORN) check->items[i].behind = check->torn - torn;
     return status == TT_OK ? check_ceiling(check, p, s.next_offset) : status;

@@ -34,6 +34,7 @@ void tt_findings_print(const struct tt_check *check)
         if (f->kind == TT_FINDING_RECORDS || f->kind == TT_FINDING_MISSING ||
             f->kind == TT_FINDING_VALUE || f->kind == TT_FINDING_TORN)
             printf("byte %" PRIu64 " (place %" PRIu64 "): ", f->byte, f->place);
+        if (f->kind == TT_FINDING_BESIDE) printf("byte %" PRIu64 ": ", f->byte);
         printf("%s", f->what);
         if (f->end > f->place) printf("; %" PRIu64 " bytes are bad", f->end - f->place);
         if (lost(f) == 1)

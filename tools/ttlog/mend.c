@@ -334,7 +334,9 @@ static enum tt_status mend_beside(struct tt_mend *m, const struct tt_finding *f)
 {
     const struct tt_files *io = m->check->view->io;
     enum tt_status status = io->unlink(io->context, f->path);
-    return status == TT_OK ? sync_parent(m, f->path) : fail(m, status, f->path);
+    /* It may have gone with a segment that was mended. */
+    return status == TT_OK || status == TT_ENOENT ? sync_parent(m, f->path)
+                                                  : fail(m, status, f->path);
 }
 
 enum tt_status tt_mend_do(struct tt_mend *m, const struct tt_finding *f)
