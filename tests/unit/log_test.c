@@ -1,6 +1,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
+#include "store/lookup.h"
 #include "tests/support/store_rig.h"
 
 static struct store_rig rig;
@@ -358,4 +359,30 @@ Test(log, any_operation_may_fail, .timeout = 120)
         if (accepted != 0) cr_assert_geq(first + events, accepted, "failure %d", n);
         if (!rig.fault_hit && n > 100) break;
     }
+}
+
+/* The background work looked at the table while the first segment had an event and no file yet, and
+ * took that event for one that retention had removed. */
+Test(log, regress_the_value_in_the_first_event_of_a_log_is_kept)
+{
+    open_log();
+    uint64_t offset = append_ok(100);
+    /* The file is being made, and everything else that there is to do is begun. */
+    struct tt_log_operation op;
+    unsigned begun = 0;
+    while (tt_log_next_operation(rig.log, &rig.now, &op) == TT_OK)
+        begun += op.kind == TT_LOG_OPEN_NEW;
+    cr_assert_eq(begun, 1);
+    struct tt_lookup_channel channel = {
+        .hash = tt_hash(&rig.recovered->hash_key, TT_BYTES_LITERAL("stock.AAPL"))};
+    struct tt_lookup_item item;
+    struct tt_lookup lookup = {.kind = TT_LOOKUP_VALUE,
+                               .at = offset + 1,
+                               .channels = &channel,
+                               .channels_count = 1,
+                               .items = &item,
+                               .items_max = 1};
+    tt_log_lookup(rig.log, &lookup);
+    cr_assert_eq(lookup.items_count, 1);
+    cr_assert_eq(item.offset, offset);
 }
