@@ -9,8 +9,11 @@
 #define READ_FEW_BYTES 16384u /* when nothing else is near */
 
 enum step {
-    WAIT = 0, /* until everything below the mark is durable */
-    GATHER,   /* which values stand in the source */
+    CUT_OPEN, /* what could not be cut off when it failed */
+    CUT,
+    CUT_CLOSE,
+    WAIT,   /* until everything below the mark is durable */
+    GATHER, /* which values stand in the source */
     OPEN_IN,
     OPEN_OUT,
     COPY, /* reads as it needs to */
@@ -26,7 +29,7 @@ enum step {
 void tt_keep_copy_begin(struct tt_keep *k, enum tt_keep_job job)
 {
     k->job = job;
-    k->step = WAIT;
+    k->step = k->cut_pending ? CUT_OPEN : WAIT;
     k->data_size = k->data_written = 0;
     k->made = false;
     if (job == TT_KEEP_CARRY) {
@@ -325,6 +328,20 @@ enum tt_status tt_keep_copy_next(struct tt_keep *k, const struct tt_keep_view *v
                                  struct tt_log_operation *op)
 {
     switch ((enum step)k->step) {
+    case CUT_OPEN:
+        op->kind = TT_LOG_OPEN_EXISTING;
+        op->path = k->cut_path;
+        return TT_OK;
+    case CUT:
+        op->kind = TT_LOG_TRUNCATE;
+        op->file = k->in;
+        op->size = k->cut_size;
+        return TT_OK;
+    case CUT_CLOSE:
+        op->kind = TT_LOG_CLOSE;
+        op->file = k->in;
+        k->in = TT_KEEP_FILE_NONE;
+        return TT_OK;
     case WAIT: return begin(k, view) ? TT_MORE : TT_IDLE;
     case GATHER: gather(k); return TT_MORE;
     case OPEN_IN:
@@ -387,6 +404,19 @@ static bool is_hopeless(struct tt_keep *k, uint64_t place, enum tt_status status
     if (k->bad_place != place) k->bad_tries = 0;
     k->bad_place = place;
     return ++k->bad_tries >= TT_KEEP_TRIES_MAX;
+}
+
+static void cut_opened(struct tt_keep *k, int32_t result)
+{
+    if (result >= 0) {
+        k->in = result;
+        k->step = CUT;
+    } else if (result == TT_ENOENT) {
+        k->cut_pending = false;
+        k->step = WAIT;
+    } else {
+        tt_keep_finish(k, (enum tt_status)result, k->cut_path);
+    }
 }
 
 static void opened_in(struct tt_keep *k, int32_t result)
@@ -459,12 +489,19 @@ static void removed(struct tt_keep *k, enum tt_status status)
     tt_keep_finish(k, TT_OK, "");
 }
 
-/* After the end: a file that the job had made is gone, and its number free again. */
+/* After the end. What failed is to be cut off; a file that the job had made is gone, and its number
+ * free again. */
 static void cleaned_up(struct tt_keep *k, int32_t result)
 {
     struct tt_kept_files *f = &k->kept;
+    if (k->running.kind == TT_LOG_TRUNCATE && result < 0) {
+        k->cut_pending = true;
+        k->cut_size = k->running.size;
+        memcpy(k->cut_path, k->out_path, sizeof k->cut_path);
+    }
     if (k->running.kind != TT_LOG_UNLINK || result < 0 || !k->made) return;
     k->made = false;
+    k->cut_pending = false;
     f->count--;
     f->next = f->files[f->count].number;
 }
@@ -477,6 +514,13 @@ void tt_keep_copy_done(struct tt_keep *k, int32_t result)
     }
     enum tt_status status = result < 0 ? (enum tt_status)result : TT_OK;
     switch ((enum step)k->step) {
+    case CUT_OPEN: cut_opened(k, result); return;
+    case CUT:
+        if (status != TT_OK) break;
+        k->cut_pending = false;
+        k->step = CUT_CLOSE;
+        return;
+    case CUT_CLOSE: k->step = WAIT; return;
     case OPEN_IN: opened_in(k, result); return;
     case OPEN_OUT: opened_out(k, result); return;
     case COPY: was_read(k, result); return;
@@ -502,5 +546,5 @@ void tt_keep_copy_done(struct tt_keep *k, int32_t result)
     case GATHER:
     case POINT: TT_UNREACHABLE();
     }
-    if (status != TT_OK) give_up(k, status, k->out_path);
+    if (status != TT_OK) give_up(k, status, k->cut_pending ? k->cut_path : k->out_path);
 }

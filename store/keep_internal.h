@@ -36,8 +36,13 @@ struct tt_keep {
 
     /* What is on disk. */
     struct tt_kept_files kept;
-    bool current;        /* the last kept file takes more: this process made it, nothing failed */
-    uint64_t kept_size;  /* synced bytes of it */
+    bool current;       /* the last kept file takes more: this process made it, nothing failed */
+    uint64_t kept_size; /* synced bytes of it */
+    /* A kept file with copies whose sync failed, which could not be cut off yet: nothing is copied
+     * before that is done. */
+    bool cut_pending;
+    char cut_path[TT_LOG_PATH_BYTES];
+    uint64_t cut_size;
     bool remove_no_more; /* whether the last one removed is gone for good is not known */
 
     /* The table's mark: everything below mark_offset_place must be durable to use it. */

@@ -154,43 +154,56 @@ static bool is_gone(const struct load *l, uint64_t place)
     return !has_file(&l->out->kept, tt_kept_number(place));
 }
 
-static enum tt_status take_record(struct load *l, const struct tt_record *record, uint64_t place)
+/* *needed: without it the table would say something else. */
+static enum tt_status take_record(struct load *l, const struct tt_record *record, uint64_t place,
+                                  bool *needed)
 {
     struct tt_values *v = l->out->values;
     struct tt_bytes name = record->event.channel;
     if (record->class != TT_RECORD_EVENT || name.size == 0) return TT_ECORRUPT;
+    *needed = false;
+    if (record->offset >= l->options->oldest_offset) return TT_OK; /* its segment is there */
     uint32_t slot, flags = 0;
     uint64_t hash = tt_hash(&l->options->identity->hash_key, name);
     enum tt_status status = tt_values_open_over(v, hash, name, &slot);
     if (status != TT_OK) return status;
     const struct tt_value *value = tt_values_at(v, slot);
-    bool original = value->state != TT_VALUE_NONE && value->offset == record->offset &&
-                    !is_gone(l, value->place);
+    bool known = value->state != TT_VALUE_NONE &&
+                 (value->offset > record->offset ||
+                  (value->offset == record->offset && !is_gone(l, value->place)));
     if ((record->event.flags & TT_EVENT_OP_DELETE) != 0) flags = TT_VALUES_DELETE;
-    if (!original) {
+    if (!known) {
         tt_values_set(v, slot, record->offset, place, flags);
         (void)tt_values_repoint(v, slot, record->offset, place, place, record->length);
+        *needed = true;
     }
     tt_values_commit(v);
     return TT_OK;
 }
 
-/* Takes the records from `position` on. Ends in good order at the first that is not valid. */
-static enum tt_status read_kept(struct load *l, int32_t file, uint32_t number, uint64_t position)
+/* Takes the records from `position` on. Ends in good order at the first that is not valid. *end:
+ * behind the last one that is needed; *more_follow: others do. */
+static enum tt_status read_kept(struct load *l, int32_t file, uint32_t number, uint64_t position,
+                                uint64_t *end, bool *more_follow)
 {
     size_t have = 0;
+    *end = position;
+    *more_follow = false;
     for (;;) {
         enum tt_status status = read_on(l, file, position, &have);
         if (status != TT_OK) return status == TT_END ? TT_OK : status;
         size_t at = 0;
         struct tt_record record = {0};
         for (;;) {
+            bool needed = false;
             record.length = 0;
             status = tt_record_read(tt_bytes(l->window + at, have - at), &record);
             if (status == TT_OK)
-                status = take_record(l, &record, tt_kept_place(number, position + at));
+                status = take_record(l, &record, tt_kept_place(number, position + at), &needed);
             if (status != TT_OK) break;
             at += record.length;
+            if (needed) *end = position + at;
+            *more_follow = !needed;
         }
         if (status != TT_MORE) return status == TT_ENOMEM ? status : TT_OK;
         memmove(l->window, l->window + at, have - at);
@@ -221,7 +234,13 @@ static enum tt_status check_and_read(struct load *l, struct tt_kept_file *kept, 
     status = tt_kept_header_check(tt_bytes(header, done), kept->number, l->options->identity);
     if (status == TT_OK) {
         l->kept_read = true;
-        status = read_kept(l, file, kept->number, from);
+        uint64_t end;
+        bool more_follow;
+        status = read_kept(l, file, kept->number, from, &end, &more_follow);
+        if (status == TT_OK && more_follow) {
+            status = f->truncate(f->context, file, end);
+            kept->bytes = end;
+        }
         return status == TT_OK ? f->sync(f->context, file) : status;
     }
     /* Nothing points into a file that was not finished; a power cut may leave it without data. */
@@ -241,7 +260,7 @@ static enum tt_status load_kept(struct load *l)
         enum tt_status status =
             tt_kept_path(l->options->directory, k->files[i].number, path, sizeof path);
         TT_ASSERT(status == TT_OK);
-        status = f->open(f->context, path, TT_FILES_READ, &file);
+        status = f->open(f->context, path, TT_FILES_WRITE, &file);
         if (status == TT_OK) {
             status = check_and_read(l, &k->files[i], file, path);
             f->close(f->context, file);

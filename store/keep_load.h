@@ -6,9 +6,11 @@
  *     tt_keep_settle(...)
  *
  * A record in a kept file counts only where its original is gone (its segment was retired, its
- * kept file removed). Kept files that were read are synced, and the directory: what was found in
- * them counts as durable from here on. A damaged checkpoint is no failure: everything there is is
- * walked then, and the note says why. Thread: start-up. Memory: one window while it runs. */
+ * kept file removed); at the end of a file such copies are cut off: perhaps they are what a sync
+ * has failed for, and later they would be taken for good. Kept files that were read are synced, and
+ * the directory: what was found in them counts as durable from here on. A damaged checkpoint is no
+ * failure: everything there is is walked then, and the note says why. Thread: start-up. Memory: one
+ * window while it runs. */
 #ifndef TT_STORE_KEEP_LOAD_H
 #define TT_STORE_KEEP_LOAD_H
 
@@ -20,7 +22,8 @@ struct tt_keep_load_options {
     const char *directory; /* of the partition */
     const struct tt_record_segment *identity;
     uint32_t channels_max;
-    uint64_t oldest_place; /* where the oldest segment begins */
+    uint64_t oldest_offset; /* of the oldest segment; UINT64_MAX: there is none */
+    uint64_t oldest_place;  /* where it begins */
 };
 struct tt_keep_loaded {
     struct tt_values *values;  /* owned by the caller from here on */

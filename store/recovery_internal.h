@@ -43,7 +43,8 @@ void tt_recovery_finish_keys(const struct tt_recovery *r, struct tt_recovered_pa
  * segments have to be walked from there on. */
 TT_MUST_USE enum tt_status tt_recovery_load_values(struct tt_recovery *r, uint32_t index,
                                                    struct tt_recovered_partition *p,
-                                                   uint64_t oldest_place, uint64_t *walk_place);
+                                                   uint64_t oldest_offset, uint64_t oldest_place,
+                                                   uint64_t *walk_place);
 /* A segment is walked from its beginning. */
 void tt_recovery_begin_segment(struct tt_recovery *r, struct tt_recovered_partition *p,
                                uint64_t first_offset, uint64_t base_place);

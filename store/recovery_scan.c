@@ -412,8 +412,10 @@ static struct tt_segment segment_of(const struct scan *s, uint32_t i)
 static enum tt_status older_values(struct scan *s, uint32_t first, uint32_t *from)
 {
     uint64_t place = 0;
-    enum tt_status status = tt_recovery_load_values(s->r, s->partition, s->p,
-                                                    s->count != 0 ? s->files[0].base : 0, &place);
+    const struct file *oldest = s->count != 0 ? &s->files[0] : NULL;
+    enum tt_status status = tt_recovery_load_values(
+        s->r, s->partition, s->p, oldest != NULL ? oldest->first_offset : UINT64_MAX,
+        oldest != NULL ? oldest->base : UINT64_MAX >> 1, &place);
     if (status != TT_OK) return status;
     *from = 0;
     while (*from < first && s->files[*from + 1].base <= place) ++*from;

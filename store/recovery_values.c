@@ -32,8 +32,8 @@ static struct tt_record_segment identity_of(const struct tt_recovery *r, uint32_
 }
 
 enum tt_status tt_recovery_load_values(struct tt_recovery *r, uint32_t index,
-                                       struct tt_recovered_partition *p, uint64_t oldest_place,
-                                       uint64_t *walk_place)
+                                       struct tt_recovered_partition *p, uint64_t oldest_offset,
+                                       uint64_t oldest_place, uint64_t *walk_place)
 {
     const struct tt_record_segment identity = identity_of(r, index);
     const struct tt_keep_load_options options = {
@@ -42,6 +42,7 @@ enum tt_status tt_recovery_load_values(struct tt_recovery *r, uint32_t index,
         .identity = &identity,
         .channels_max =
             r->options->channels_max != 0 ? r->options->channels_max : TT_LOG_CHANNELS_MAX,
+        .oldest_offset = oldest_offset,
         .oldest_place = oldest_place,
     };
     struct tt_keep_loaded loaded = {0};
