@@ -45,6 +45,16 @@ class Names {
   }
 }
 
+/** Were the events of a batch taken in more than one piece of a partition: a crash cut it, and the retry added the rest? */
+function was_cut(ids) {
+  const last = new Map();
+  for (const [, p, offset] of ids.map((id) => id.split('-').map(Number))) {
+    if (last.has(p) && offset !== last.get(p) + 1) return true;
+    last.set(p, offset);
+  }
+  return false;
+}
+
 /** Holds the log of a broker that was killed against what is known, and against what it held before. */
 function look_at(log, names, before) {
   const held = log.partitions.map(({ events }, p) => {
@@ -86,7 +96,7 @@ async function run(broker, t, { sync, partitions }) {
   const names = new Names();
   const unanswered = [];
   const kept = []; /* keyed requests that were answered */
-  const counts = { keyed: 0, plain: 0, retried: 0, asked_again: 0, killed_starting: 0, lost: 0 };
+  const counts = { keyed: 0, plain: 0, retried: 0, completed: 0, asked_again: 0, killed_starting: 0, lost: 0 };
   let publishing = true;
   let given_up = false;
 
@@ -110,6 +120,7 @@ async function run(broker, t, { sync, partitions }) {
           ledger.answered(events, answer.json.ids);
           names.note_answer(events, answer.json.ids);
           kept.push({ request, text: answer.text });
+          counts.completed += was_cut(answer.json.ids);
           counts.keyed++;
           await pass_ms(random.between(0, 10));
           break;

@@ -214,6 +214,49 @@ for (const how of ['stop', 'kill']) {
   }
 }
 
+/* A batch takes several writes; one of them fails, and the broker is killed: the log holds a part of it. */
+const failing = (n) => `--test-fault=error=EIO;kind=write;path=*.seg;n=${n}`;
+broker_test('a retry appends what a crash has cut off', { args: [...small, failing(2)] }, async (broker) => {
+  const events = Array.from({ length: 6000 }, (_, i) => ({ channel: `c${i % 7}`, payload: `${i} ${'x'.repeat(100)}` }));
+  const body = JSON.stringify(events);
+  let before = 0;
+  for (const next of [4, 1_000_000]) {
+    assert_error(await keyed(broker, 'k', body), 503, 'not taken');
+    await broker.kill();
+    const held = taken(broker).size;
+    assert.ok(held > before && held < events.length, `a part of the batch is there: ${held}`);
+    before = held;
+    await broker.restart({ args: [failing(next)] });
+  }
+  const whole = await keyed(broker, 'k', body);
+  assert.equal(whole.status, 202, whole.text);
+  const offsets = whole.json.ids.map((id) => Number(id.split('-')[2]));
+  assert.equal(offsets.filter((offset, i) => i > 0 && offset !== offsets[i - 1] + 1).length, 2, 'it lies in three pieces');
+  assert_each_once(broker, events.map((event) => JSON.stringify(event.payload)));
+  assert_error(await keyed(broker, 'k', `${body} `), 422, 'another body');
+  await broker.kill();
+  await broker.restart();
+  assert.equal((await keyed(broker, 'k', body)).text, whole.text);
+});
+
+broker_test('keys of sealed segments outlive a restart, too', { args: [...small, '--tail-bytes=2MiB'] }, async (broker) => {
+  const asked = [];
+  for (const how of ['kill', 'stop']) {
+    for (let i = 0; i < 40; i++) {
+      const request = { key: `${how}-${i}`, body: JSON.stringify({ channel: 'a', payload: `${how} ${i} ${'x'.repeat(150_000)}` }) };
+      asked.push({ ...request, text: (await keyed(broker, request.key, request.body)).text });
+    }
+    const files = fs.readdirSync(path.join(broker.data, '0')).filter((name) => name.endsWith('.seg'));
+    assert.ok(files.length > 3, `several segments: ${files}`);
+    await broker[how]();
+    await broker.restart();
+    for (const { key, body, text } of asked) {
+      assert.equal((await keyed(broker, key, body)).text, text, key);
+      assert_error(await keyed(broker, key, '[]'), 422, key);
+    }
+  }
+});
+
 broker_test('a key is new again when its window is over', { args: ['--idempotency-window-ms=300ms'] }, async (broker) => {
   const body = '{"channel":"a","payload":1}';
   const started = Date.now();
