@@ -1,0 +1,159 @@
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "tests/support/sim_clients_internal.h"
+
+void sim_ledger_deinit(struct sim_ledger *l)
+{
+    free(l->events);
+}
+
+void sim_violation(struct sim_ledger *l, const char *format, ...)
+{
+    char text[600];
+    va_list list;
+    va_start(list, format);
+    (void)vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    if (l->violations++ < 5) (void)fprintf(stderr, "# violation: %s\n", text);
+}
+
+static bool follows(const struct sim_follower *f, const struct sim_event *e)
+{
+    for (uint32_t i = 0; i < f->patterns_count; i++)
+        if (tt_pattern_match(&f->patterns[i], tt_bytes_text(f->ledger->channels[e->channel])))
+            return true;
+    return false;
+}
+
+bool sim_follower_complete(const struct sim_follower *f)
+{
+    if (!f->begun || f->link == NULL) return false;
+    for (uint32_t i = 0; i < f->ledger->count; i++) {
+        const struct sim_event *e = &f->ledger->events[i];
+        if (!e->answered || !follows(f, e) || e->offset < f->start[e->partition]) continue;
+        if (!f->known[e->partition] || f->promised[e->partition] <= e->offset) return false;
+    }
+    return true;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const struct sim_event *x = *(struct sim_event *const *)a;
+    const struct sim_event *y = *(struct sim_event *const *)b;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+static bool excused(const struct sim_got *g, uint64_t offset)
+{
+    for (uint32_t i = 0; i < g->told_count; i++)
+        if (offset >= g->told[i].from && offset < g->told[i].to) return true;
+    return false;
+}
+
+/* One partition: `list` is what is in the log on the follower's channels, in order. */
+static void hold(struct sim_follower *f, uint32_t p, struct sim_event *const *list, uint32_t count)
+{
+    struct sim_ledger *l = f->ledger;
+    struct sim_got *g = &f->got[p];
+    uint32_t at = 0;
+    for (uint32_t i = 0; i <= count; i++) {
+        uint64_t offset = i < count ? list[i]->offset : UINT64_MAX;
+        /* What it has and the log has not: lost in a crash, or gone by retention before anybody
+         * answered or looked. */
+        for (; at < g->count && g->offsets[at] < offset; at++) {
+            const struct sim_event *e = &l->events[g->values[at]];
+            if (e->answered || !l->crashes)
+                sim_violation(l, "%s: %u-%llu is not in the log", f->name, p,
+                              (unsigned long long)g->offsets[at]);
+        }
+        if (i == count) break;
+        if (offset < f->start[p]) continue;
+        if (at < g->count && g->offsets[at] == offset) {
+            at++;
+            continue;
+        }
+        if (!excused(g, offset))
+            sim_violation(l,
+                          "%s: %u-%llu (v%u on %s) is missing, and nobody has told; promised %llu, "
+                          "%u connections",
+                          f->name, p, (unsigned long long)offset, (unsigned)(list[i] - l->events),
+                          l->channels[list[i]->channel], (unsigned long long)f->promised[p],
+                          f->connections);
+    }
+}
+
+/* The values of one channel in a snapshot, or its last events. `list`: the channel's events. */
+static void hold_snapshot(struct sim_follower *f, const struct sim_snapshot *s, uint32_t channel,
+                          struct sim_event *const *list, uint32_t count)
+{
+    struct sim_ledger *l = f->ledger;
+    if (count == 0 || s->join[list[0]->partition] == UINT64_MAX) return;
+    uint64_t join = s->join[list[0]->partition];
+    const struct sim_event *expected[8];
+    uint32_t wanted = f->start_kind == SIM_SNAPSHOT ? 1 : f->last;
+    uint32_t n = 0;
+    for (uint32_t i = count; i-- > 0 && n < wanted;) {
+        if (list[i]->offset >= join) continue;
+        if (f->start_kind == SIM_SNAPSHOT) {
+            if (list[i]->never_conflate) continue;
+            if (list[i]->deletes) break;
+        }
+        expected[n++] = list[i];
+    }
+    uint32_t k = n; /* expected is newest first, the snapshot in order */
+    for (uint32_t i = 0; i < s->count; i++) {
+        const struct sim_event *e = &l->events[s->values[i]];
+        if (e->channel != channel) continue;
+        while (k > 0 && expected[k - 1] != e && l->retention) k--; /* what is gone is missing */
+        if (k == 0 || expected[k - 1] != e) {
+            sim_violation(l, "%s: snapshot to %llu has v%u of %s, expected v%d", f->name,
+                          (unsigned long long)join, s->values[i], l->channels[channel],
+                          k == 0 ? -1 : (int)(expected[k - 1] - l->events));
+            return;
+        }
+        k--;
+    }
+    if (k != 0 && !l->retention)
+        sim_violation(l, "%s: snapshot to %llu lacks v%u of %s", f->name, (unsigned long long)join,
+                      (unsigned)(expected[k - 1] - l->events), l->channels[channel]);
+}
+
+void sim_follower_finish(struct sim_follower *f)
+{
+    struct sim_ledger *l = f->ledger;
+    struct sim_event **list = malloc((l->count + 1) * sizeof(*list));
+    TT_ASSERT(list != NULL);
+    for (uint32_t p = 0; p < l->partitions; p++) {
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < l->count; i++)
+            if (l->events[i].placed && l->events[i].partition == p && follows(f, &l->events[i]))
+                list[n++] = &l->events[i];
+        qsort((void *)list, n, sizeof(*list), by_offset);
+        hold(f, p, list, n);
+    }
+    for (uint32_t c = 0; c < l->channels_count && f->snapshots_count != 0; c++) {
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < l->count; i++)
+            if (l->events[i].placed && l->events[i].channel == c && follows(f, &l->events[i]))
+                list[n++] = &l->events[i];
+        qsort((void *)list, n, sizeof(*list), by_offset);
+        for (uint32_t s = 0; s < f->snapshots_count; s++)
+            if (!l->crashes) hold_snapshot(f, &f->snapshots[s], c, list, n);
+    }
+    free((void *)list);
+}
+
+void sim_ledger_audit(struct sim_ledger *l, const struct sim_follower *auditor)
+{
+    for (uint32_t p = 0; p < l->partitions; p++) {
+        const struct sim_got *g = &auditor->got[p];
+        for (uint32_t i = 0; i < g->count; i++) {
+            struct sim_event *e = &l->events[g->values[i]];
+            if (e->placed) continue; /* the follower has compared it */
+            e->placed = true;
+            e->partition = (uint8_t)p;
+            e->offset = g->offsets[i];
+        }
+    }
+}
