@@ -486,7 +486,7 @@ static void cut_file(struct disk *d, struct disk_file *f)
     if (size < f->durable_capacity) memset(f->durable + size, 0, f->durable_capacity - size);
     f->durable_size = f->size_min = f->size_max = f->size = size;
     grow(&f->data, &f->capacity, size);
-    memset(f->data, 0, f->capacity);
+    if (f->capacity != 0) memset(f->data, 0, f->capacity);
     if (size != 0) memcpy(f->data, f->durable, size);
 }
 
