@@ -233,7 +233,9 @@ static bool compact_due(const struct tt_keep *k)
 {
     if (k->kept.count == 0 || k->remove_no_more) return false;
     if (!k->keep_last || k->kept.count > TT_KEEP_FILES_MAX) return true;
-    if (k->graves > TT_KEEP_GRAVES_MAX + tt_values_channels(k->values) / 8) return true;
+    if (k->graves > TT_KEEP_GRAVES_MAX + tt_values_channels(k->values) / 8 ||
+        k->graves > tt_values_channels_max(k->values) / 8)
+        return true;
     return tt_kept_files_bytes(&k->kept) > 2 * tt_values_kept_bytes(k->values) + k->garbage_bytes;
 }
 

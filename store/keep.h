@@ -55,7 +55,8 @@
 #define TT_KEEP_GARBAGE_BYTES                                                                      \
     (16u << 20)                /* COMPACT: kept files hold twice what is alive, and this */
 #define TT_KEEP_FILES_MAX 256u /* COMPACT: more files than this */
-/* COMPACT: more deletions in kept files than this and an eighth of the channels. */
+/* COMPACT: more deletions in kept files than this and an eighth of the channels, or than an eighth
+ * of channels_max. */
 #define TT_KEEP_GRAVES_MAX 1024u
 #define TT_KEEP_TRIES_MAX  8u /* reads of one record */
 /* CHECKPOINT is due when the log has grown by so many times its size since the last. */

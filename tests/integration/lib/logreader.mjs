@@ -156,7 +156,7 @@ export function read_ceiling(dir) {
  * The record at byte `at` of a segment's `bytes`, or text that says why none stands there. `next` is the
  * next offset by the records before it.
  */
-function record_at(file, bytes, at, base, next) {
+export function record_at(file, bytes, at, base, next) {
   if (at + 8 > bytes.length) return 'beyond the end of the file';
   const length = bytes.readUInt32LE(at);
   if (length % 8 !== 0 || length < 8 || length > record_bytes_max) return `length ${length}`;
