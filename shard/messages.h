@@ -93,7 +93,8 @@ struct tt_message_segment {
     uint64_t first_offset;
     uint64_t base_place;
     uint64_t end_place;
-    bool indexed; /* ADDED, at start-up: its index file is complete */
+    int64_t taken_max_us; /* of a sealed one: newest of its records and all before */
+    bool indexed;         /* ADDED, at start-up: its index file is complete */
 } TT_MESSAGE_ALIAS;
 
 struct tt_message_admit {

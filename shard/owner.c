@@ -369,6 +369,7 @@ static void tell_segments(struct tt_shard *shard, struct owned *w)
         body->first_offset = change.segment.first_offset;
         body->base_place = change.segment.base_place;
         body->end_place = change.segment.end_place;
+        body->taken_max_us = change.segment.taken_max_us;
         for (uint32_t to = 0; to < shards; to++) {
             o->segments_open[to]++;
             tt_peers_post(shard->world->peers, shard->index, to, &m);

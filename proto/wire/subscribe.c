@@ -75,19 +75,13 @@ static enum tt_status not_allowed(struct parse *p, const struct parameter *param
 
 /* ---- what this version does not have ---- */
 
-static bool is_number(struct tt_bytes value)
-{
-    uint64_t number;
-    return tt_bytes_to_u64(value, UINT64_MAX, &number) == TT_OK;
-}
-
 /* Values and whole parameters of the surface that are refused here; to have one, take it out. */
 static bool is_later(const struct parameter *parameter, struct tt_bytes value)
 {
     switch (parameter->kind) {
     case KIND_LATER:
     case KIND_LAST: return true;
-    case KIND_FROM: return tt_bytes_is(value, "snapshot") || is_number(value);
+    case KIND_FROM: return tt_bytes_is(value, "snapshot");
     case KIND_POLICY: return tt_bytes_is(value, "conflate");
     case KIND_CHANNELS:
     case KIND_TYPES:

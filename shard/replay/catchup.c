@@ -400,7 +400,8 @@ bool tt_replay_step(struct tt_shard *shard)
     struct tt_replay *r = shard->replay;
     r->woken = false;
     tt_search_run(shard);
-    if (tt_list_empty(&r->rotation)) return false;
+    bool more = tt_since_step(shard);
+    if (tt_list_empty(&r->rotation)) return more;
     if (shard->replay_frames.bytes > shard->replay_frames.bytes_max) relieve(shard);
     size_t budget = TT_TURN_CATCHUP_BYTES_MAX;
     struct tt_list again;
@@ -421,7 +422,7 @@ bool tt_replay_step(struct tt_shard *shard)
             tt_list_append(used != 0 ? &r->rotation : &again, &c->node);
     }
     /* Those that could do nothing now wait for the next turn, not for ever in this one. */
-    bool more = !tt_list_empty(&r->rotation);
+    more |= !tt_list_empty(&r->rotation);
     struct tt_node *node;
     while ((node = tt_list_take_first(&again)) != NULL) tt_list_append(&r->rotation, node);
     return more;
@@ -474,6 +475,8 @@ enum tt_status tt_replay_create(struct tt_shard *shard)
     tt_list_init(&r->rotation);
     tt_list_init(&r->kept);
     tt_list_init(&r->searches);
+    tt_list_init(&r->since_waiting);
+    tt_list_init(&r->since_ready);
     r->first = calloc(shard->world->partitions_count, sizeof *r->first);
     r->first_offset = calloc(shard->world->partitions_count, sizeof *r->first_offset);
     if (r->first == NULL || r->first_offset == NULL) return TT_ENOMEM;

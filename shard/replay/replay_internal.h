@@ -20,12 +20,15 @@ struct tt_replay {
     struct tt_files *files;
     struct tt_views *views;
     struct tt_segments *segments;
-    struct tt_list kept;     /* places.c: kept files that are read */
-    struct tt_list searches; /* search.c: those that can go on */
-    struct tt_timer tidy;    /* armed while files are open or segments wait to be forgotten */
-    size_t block_bytes;      /* of what is read from files: blocks, items, filters */
-    uint64_t *first;         /* of each tail: first sequence in memory, loaded once a turn */
-    uint64_t *first_offset;  /* and its offset */
+    struct tt_list kept;          /* places.c: kept files that are read */
+    struct tt_list searches;      /* search.c: those that can go on */
+    struct tt_list since_waiting; /* since.c: for their turn */
+    struct tt_list since_ready;   /* since.c: those that can go on */
+    uint32_t since_running;
+    struct tt_timer tidy;   /* armed while files are open or segments wait to be forgotten */
+    size_t block_bytes;     /* of what is read from files: blocks, items, filters */
+    uint64_t *first;        /* of each tail: first sequence in memory, loaded once a turn */
+    uint64_t *first_offset; /* and its offset */
 };
 
 /* Gives the client one record of the log. False: its outbox has no more room (or it is closing). */
@@ -44,6 +47,8 @@ static inline bool tt_replay_has_memory(const struct tt_shard *shard, size_t byt
 }
 /* Goes on with the searches that can. */
 void tt_search_run(struct tt_shard *shard);
+/* since.c: goes on with those that look for a time. True: there is more to do at once. */
+bool tt_since_step(struct tt_shard *shard);
 /* Something was opened or retired that has to be let go later. */
 void tt_replay_tidy_soon(struct tt_shard *shard);
 /* places.c: kept files that nobody reads from any more. True: there are some left. */

@@ -1,7 +1,14 @@
 /* Where `from=<unix ms>` starts: in each partition the first record that the broker took at or
  * after that time, and everything behind it, also where clocks went backwards in between.
  *
- * Asynchronous, because older places are found by reading segments. Thread: owner shard. */
+ * Which segment it is in is known by heart (times of segments are the newest of everything before
+ * their end, so they only rise), then chunk headers are searched by halves, then records are read
+ * from the chunk on, to the end of the files and through the tail. Bytes that are bad, or cannot be
+ * read, end the search there: the client starts at them, and is told by its catch-up.
+ *
+ * Asynchronous, because older places are found by reading segments; one partition after the other,
+ * at most TT_SINCE_RUNNING_MAX at once. Thread: owner shard. Memory: a block of 64 KiB for each
+ * that runs (more for a larger record), counted in shard->replay->block_bytes. */
 #ifndef TT_SHARD_REPLAY_SINCE_H
 #define TT_SHARD_REPLAY_SINCE_H
 
@@ -11,6 +18,8 @@
 
 struct tt_shard;
 struct tt_since;
+
+#define TT_SINCE_RUNNING_MAX 16u /* of a shard: each has a block in memory; the others wait */
 
 /* partition: a narrow client's, or TT_PARTITION_ALL. pos: one entry for each partition of the log;
  * those that are asked for are filled with the offset to start at (what comes next, if no record is

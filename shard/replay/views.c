@@ -30,6 +30,7 @@ enum tt_status tt_views_create(struct tt_shard *shard, struct tt_views **out)
                                            .first_offset = list->items[i].first_offset,
                                            .base_place = list->items[i].base_place,
                                            .end_place = list->items[i].end_place,
+                                           .taken_max_us = list->items[i].taken_max_us,
                                            .indexed = list->items[i].indexed};
             tt_views_message(v, &m);
         }
@@ -211,6 +212,7 @@ static void add(struct tt_views *v, const struct tt_message_segment *m)
     view->segment.first_offset = m->first_offset;
     view->segment.base_place = m->base_place;
     view->segment.end_place = m->end_place;
+    view->segment.taken_max_us = m->taken_max_us;
     view->indexed = m->indexed;
     p->items[p->count++] = view;
 }
@@ -243,7 +245,10 @@ void tt_views_message(struct tt_views *v, const struct tt_message_segment *m)
     struct tt_view *view = n == 0 ? NULL : p->items[n - 1];
     if (view == NULL || view->segment.first_offset != m->first_offset) return; /* no memory then */
     switch ((enum tt_log_segment_event)m->event) {
-    case TT_LOG_SEGMENT_SEALED: view->segment.end_place = m->end_place; return;
+    case TT_LOG_SEGMENT_SEALED:
+        view->segment.end_place = m->end_place;
+        view->segment.taken_max_us = m->taken_max_us;
+        return;
     case TT_LOG_SEGMENT_INDEXED:
         tt_view_index_drop(v, view); /* of one that was damaged and was made anew */
         view->indexed = view->index == NULL;

@@ -2,48 +2,15 @@
 // damaged. What is repaired must be served again, and clients must be told what is lost.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
-import { binary, broker_test, Broker, run_to_end, temporary_directory } from './lib/broker.mjs';
+import { broker_test, Broker, run_to_end, temporary_directory } from './lib/broker.mjs';
 import { publish, publish_all, publish_lines } from './lib/publish.mjs';
 import { seeded } from './lib/random.mjs';
 import { subscribe } from './lib/sse.mjs';
-import { eventually, within } from './lib/wait.mjs';
-
-const program = path.join(path.dirname(binary), 'ttlog');
-const fatal = /Sanitizer|ASSERT|runtime error:/;
-
-/** Runs ttlog to its end: { code, stdout, stderr }. */
-function ttlog(...args) {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  let stdout = '';
-  let stderr = '';
-  child.stdout.setEncoding('utf8').on('data', (text) => (stdout += text));
-  child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text));
-  const end = new Promise((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code, signal) => resolve({ code: signal ?? code, stdout, stderr }));
-  });
-  return within(end, () => `the end of ttlog ${args.join(' ')}:\n${stderr}`).then((result) => {
-    assert.doesNotMatch(result.stderr, fatal);
-    return result;
-  });
-}
-
-async function json(...args) {
-  const { stdout, stderr, code } = await ttlog(...args, '--json');
-  assert.equal(stderr, '');
-  return { code, ...JSON.parse(stdout) };
-}
-
-async function dump(directory, ...args) {
-  const { code, stdout, stderr } = await ttlog('dump', directory, ...args);
-  assert.equal(stderr, '');
-  assert.equal(code, 0);
-  return stdout.trim() === '' ? [] : stdout.trimEnd().split('\n').map((line) => JSON.parse(line));
-}
+import { dump, ttlog, ttlog_json as json } from './lib/ttlog.mjs';
+import { eventually } from './lib/wait.mjs';
 
 const skip = process.env.TT_SMALL === '1' ? 'not in the small set' : false;
 

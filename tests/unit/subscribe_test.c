@@ -132,7 +132,7 @@ Test(subscribe, wrong_values_are_named_with_what_is_allowed)
     refuses(false, "heartbeat=99999999999999999999", "heartbeat", "5 to 300");
     refuses(false, "pad=8193", "pad", "0 to 8192");
     refuses(false, "pad=-1", "pad", "0 to 8192");
-    refuses(false, "from=now", "from \"now\"", "live or earliest");
+    refuses(false, "from=now", "from \"now\"", "live, earliest, or a time in unix milliseconds");
     refuses(false, "policy=drop", "policy", "replay or disconnect");
     refuses(false, "format=json", "format", "envelope or payload");
     refuses(false, "event=x", "event", "type or message");
@@ -152,11 +152,27 @@ Test(subscribe, wrong_values_are_named_with_what_is_allowed)
     refuses(false, text, "types", "32");
 }
 
+Test(subscribe, from_may_be_a_time_in_unix_milliseconds)
+{
+    query("from=1732558200000");
+    cr_assert_eq(sub.from, TT_FROM_TIME);
+    cr_assert_eq(sub.from_ms, 1732558200000);
+    query("from=0");
+    cr_assert_eq(sub.from, TT_FROM_TIME);
+    cr_assert_eq(sub.from_ms, 0);
+    json("{\"from\":1732558200000}");
+    cr_assert_eq(sub.from_ms, 1732558200000);
+    json("{\"from\":\"1732558200000\"}");
+    cr_assert_eq(sub.from_ms, 1732558200000);
+    refuses(false, "from=-1", "from \"-1\"", "unix milliseconds");
+    refuses(false, "from=1.5", "from \"1.5\"", "unix milliseconds");
+    refuses(false, "from=9223372036854775807", "from", "unix milliseconds");
+}
+
 Test(subscribe, what_is_not_there_yet_is_refused)
 {
-    static const char *const queries[] = {"from=snapshot",   "from=1732558200000", "last=5",
-                                          "policy=conflate", "max_rate=0.5",       "max_lag=100",
-                                          "subscription=x"};
+    static const char *const queries[] = {"from=snapshot", "last=5",      "policy=conflate",
+                                          "max_rate=0.5",  "max_lag=100", "subscription=x"};
     for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
         char name[20] = "";
         strncat(name, queries[i], strcspn(queries[i], "="));
@@ -164,7 +180,6 @@ Test(subscribe, what_is_not_there_yet_is_refused)
         cr_assert_str_eq(error.code, "not_supported");
         cr_assert_not_null(strstr(error.message, strchr(queries[i], '=') + 1));
     }
-    refuses(true, "{\"from\":1732558200000}", "from \"1732558200000\"", "not supported");
     refuses(true, "{\"last\":5}", "last \"5\"", "not supported");
     refuses(true, "{\"policy\":\"conflate\"}", "policy", "not supported");
 }
