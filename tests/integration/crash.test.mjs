@@ -84,7 +84,8 @@ function assert_gaps(follower, holes) {
         else assert.ok(times <= 1, `twice: ${where()}`);
         if (from < end && to >= end) crossed++;
       }
-      for (const end of told) assert.ok(list.some((hole) => hole.end === end), `a gap where there is no hole: ${where()}`);
+      /* A hole that was told of, and then lost with all behind it in the next crash, lies in the next one's. */
+      for (const end of told) assert.ok(list.some((hole) => hole.end === end || (hole.offset < end && end < hole.end)), `a gap where there is no hole: ${where()}`);
     }
   }
   return crossed;
@@ -177,7 +178,8 @@ async function run(broker, t, { sync, partitions }) {
   const crash = async () => {
     let before;
     for (let round = 0; round < rounds && publishing; round++) {
-      await pass_ms(random.pick([random.between(0, 50), random.between(50, 500), random.between(300, long ? 3000 : 700)]));
+      const lives_ms = [random.between(300, long ? 3000 : 700), random.between(50, 500), random.between(0, 50)];
+      await pass_ms(round === 0 ? lives_ms[0] : random.pick(lives_ms));
       await broker.kill();
       before = look_at(read_log(broker.data), names, before);
       while (random.next() < 0.3) {
@@ -246,7 +248,7 @@ async function run(broker, t, { sync, partitions }) {
     assert.deepEqual(holes.flat(), [], 'what is seen is durable: nothing is lost');
     assert.equal(counts.lost, 0);
   } else {
-    for (const list of holes) assert.ok(list.length >= rounds, 'a hole for each crash');
+    for (const list of holes) assert.ok(list.at(-1).end >= rounds * 65_536, 'numbering went on behind a hole after each crash');
     assert.ok(crossed > 0, 'clients came over holes');
   }
 }
