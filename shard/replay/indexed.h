@@ -22,8 +22,9 @@ struct tt_client;
 struct tt_indexed;
 
 #define TT_INDEXED_ITEMS 256u /* of one question */
-/* Records that lie closer than this on average are scanned: reading one alone costs a page. */
-#define TT_INDEXED_APART_BYTES 4096u
+/* Records that lie closer than this on average are scanned: a read of one alone takes about as long
+ * as so many bytes of a scan, when they are in the page cache, and more when they are not. */
+#define TT_INDEXED_APART_BYTES (16u << 10)
 
 /* Does the client follow few enough channels, and no pattern? */
 bool tt_indexed_may(const struct tt_client *client);

@@ -110,9 +110,13 @@ bool tt_places_tidy(struct tt_shard *shard)
 
 void tt_places_free_kept(struct tt_shard *shard)
 {
-    struct tt_node *node;
-    while ((node = tt_list_take_first(&shard->replay->kept)) != NULL)
-        free(TT_CONTAINER_OF(node, struct kept, node));
+    struct tt_list *list = &shard->replay->kept;
+    struct tt_node *next;
+    for (struct tt_node *n = tt_list_first(list); n != NULL; n = next) {
+        next = tt_list_next(list, n);
+        tt_list_remove(n);
+        free(TT_CONTAINER_OF(n, struct kept, node));
+    }
 }
 
 /* ---- blocks ---- */

@@ -5,7 +5,7 @@
 #include "proto/base/assert.h"
 #include "shard/replay/search_internal.h"
 
-#define STEPS_MAX 64u /* views in one go */
+#define STEPS_MAX 64u /* rounds over the views in one go */
 
 /* ---- life ---- */
 
@@ -22,19 +22,28 @@ void tt_search_schedule(struct tt_search *s)
     s->shard->replay->woken = true;
 }
 
-static void leave_view(struct tt_search *s)
+static void leave_context(struct tt_search *s, struct tt_search_context *c)
 {
+    TT_ASSERT(c->busy == 0);
+    if (c->view == NULL) return;
     struct tt_views *views = s->shard->replay->views;
-    tt_view_index_cancel(&s->waiter);
-    if (s->pinned) tt_view_index_put(views, s->view);
-    s->pinned = false;
-    tt_view_release(views, &s->view);
+    tt_view_index_cancel(&c->waiter);
+    if (c->header != NULL) tt_view_index_put(views, c->view);
+    tt_view_release(views, &c->view);
+    c->header = NULL;
+    c->waiting = false;
+}
+
+static void leave_views(struct tt_search *s)
+{
+    for (uint32_t i = 0; i < TT_SEARCH_WINDOW_MAX; i++) leave_context(s, &s->contexts[i]);
+    tt_view_release(s->shard->replay->views, &s->view);
 }
 
 void tt_search_free(struct tt_search *s)
 {
     TT_ASSERT(s->busy == 0);
-    leave_view(s);
+    leave_views(s);
     if (tt_node_linked(&s->node)) tt_list_remove(&s->node);
     s->shard->replay->block_bytes -= s->bytes;
     free(s->wants);
@@ -47,7 +56,7 @@ void tt_search_free(struct tt_search *s)
 void tt_search_end(struct tt_search *s, enum tt_status status)
 {
     TT_ASSERT(s->busy == 0 && s->phase != TT_SEARCH_ENDED);
-    leave_view(s);
+    leave_views(s);
     s->phase = TT_SEARCH_ENDED;
     s->status = status == TT_OK ? tt_search_finish(s) : status;
     if (s->lookup->kind == TT_LOOKUP_RANGE) {
@@ -81,11 +90,19 @@ void tt_search_close(struct tt_search **out)
     *out = NULL;
     s->closed = true;
     if (tt_node_linked(&s->node)) tt_list_remove(&s->node);
-    tt_view_index_cancel(&s->waiter);
+    for (uint32_t i = 0; i < TT_SEARCH_WINDOW_MAX; i++)
+        tt_view_index_cancel(&s->contexts[i].waiter);
     if (s->busy == 0) tt_search_free(s);
 }
 
 /* ---- from view to view ---- */
+
+/* Nothing from this offset on is found here. */
+static void lower_limit(struct tt_search *s, uint64_t offset)
+{
+    if (offset < s->lookup->from) offset = s->lookup->from;
+    if (offset < s->limit) s->limit = offset;
+}
 
 /* RANGE: forwards, through segments with an index. */
 static struct tt_view *next_range_view(struct tt_search *s)
@@ -94,15 +111,12 @@ static struct tt_view *next_range_view(struct tt_search *s)
     struct tt_view *view = s->view == NULL
                                ? tt_views_at(views, s->lookup->partition, s->lookup->from)
                                : tt_views_after(views, s->view);
-    if (view == NULL) {
-        /* It has expired; or there is no newer one, which cannot be: one grows always. */
-        s->limit = s->lookup->from;
-        return NULL;
-    }
-    uint64_t first = view->segment.first_offset;
-    if (first >= s->limit) return NULL;
-    if (view->indexed && tt_view_sealed(view)) return view;
-    s->limit = first > s->lookup->from ? first : s->lookup->from;
+    if (view != NULL && view->segment.first_offset >= s->limit) return NULL;
+    if (view != NULL && view->indexed && tt_view_sealed(view)) return view;
+    if (view != NULL)
+        lower_limit(s, view->segment.first_offset);
+    else /* it has expired, or there is no newer one here */
+        lower_limit(s, s->view == NULL ? 0 : tt_view_end_offset(views, s->view));
     return NULL;
 }
 
@@ -117,53 +131,48 @@ static struct tt_view *next_older_view(struct tt_search *s)
     return tt_views_below(s->shard->replay->views, s->lookup->partition, below);
 }
 
-static void begin_view(struct tt_search *s)
+/* The next segment to the context. False: there is none. */
+static bool begin_view(struct tt_search *s, struct tt_search_context *c)
 {
     struct tt_view *view =
         s->lookup->kind == TT_LOOKUP_RANGE ? next_range_view(s) : next_older_view(s);
-    if (view != NULL) tt_view_hold(view);
-    leave_view(s);
+    if (view == NULL) return false;
+    tt_view_hold(view); /* for the context */
+    tt_view_hold(view); /* as the one that was begun last */
+    tt_view_release(s->shard->replay->views, &s->view);
     s->view = view;
-    if (view == NULL) {
-        tt_search_end(s, TT_OK);
-        return;
-    }
-    s->phase = TT_SEARCH_VIEW;
-    s->next = 0;
-    s->bad = false;
+    c->view = view;
+    c->next = 0;
+    c->bad = false;
+    return true;
 }
 
-void tt_search_view_done(struct tt_search *s)
+void tt_search_scan_done(struct tt_search *s)
 {
     TT_ASSERT(s->busy == 0);
-    if (s->lookup->kind == TT_LOOKUP_RANGE)
-        tt_search_cut_range(s);
-    else
-        tt_search_cut_newest(s);
-    begin_view(s);
+    tt_search_cut_newest(s);
+    s->phase = TT_SEARCH_INDEX;
 }
 
 /* What the index says cannot be relied on: the records themselves are read instead. */
-static void index_bad(struct tt_search *s)
+static void index_bad(struct tt_search *s, struct tt_search_context *c)
 {
-    tt_search_undo_view(s);
-    if (s->pinned) tt_view_index_put(s->shard->replay->views, s->view);
-    s->pinned = false;
+    uint64_t first = c->view->segment.first_offset;
+    leave_context(s, c);
     if (s->lookup->kind == TT_LOOKUP_RANGE) {
-        uint64_t first = s->view->segment.first_offset;
-        s->limit = first > s->lookup->from ? first : s->lookup->from;
-        tt_search_end(s, TT_OK);
+        lower_limit(s, first); /* by whoever asks */
         return;
     }
+    tt_search_undo_view(s);
     tt_search_cut_newest(s);
     s->phase = TT_SEARCH_SCAN;
     tt_search_scan(s);
 }
 
-static enum tt_status add_holes(struct tt_search *s)
+static enum tt_status add_holes(struct tt_search *s, const struct tt_search_context *c)
 {
     uint32_t count;
-    const struct tt_index_hole *holes = tt_view_index_holes(s->view, &count);
+    const struct tt_index_hole *holes = tt_view_index_holes(c->view, &count);
     for (uint32_t i = 0; i < count; i++) {
         if (holes[i].end <= s->lookup->from || holes[i].first >= s->limit) continue;
         struct tt_lookup_item item = {.offset = holes[i].first,
@@ -179,14 +188,13 @@ static enum tt_status add_holes(struct tt_search *s)
 
 static enum tt_status take_entries(struct tt_search *s, struct tt_search_lane *lane)
 {
+    const struct tt_search_want *w = &s->wants[lane->want];
     struct tt_index_entry e;
     while (tt_index_search_take(&lane->index, &e)) {
         if (e.offset >= s->limit) continue;
-        struct tt_lookup_item item = {.offset = e.offset,
-                                      .place = e.place,
-                                      .hash = s->wants[lane->channel].hash,
-                                      .flags = e.flags};
-        if (tt_search_add(s, s->wants[lane->channel].channel, &item) != TT_OK) return TT_ENOMEM;
+        struct tt_lookup_item item = {
+            .offset = e.offset, .place = e.place, .hash = w->hash, .flags = e.flags};
+        if (tt_search_add(s, w->channel, &item) != TT_OK) return TT_ENOMEM;
     }
     if (s->lookup->kind == TT_LOOKUP_RANGE && s->found_count >= 2 * s->lookup->items_max)
         tt_search_cut_range(s);
@@ -196,23 +204,25 @@ static enum tt_status take_entries(struct tt_search *s, struct tt_search_lane *l
 /* The lane's next read, or its end. */
 static void step_lane(struct tt_search *s, struct tt_search_lane *lane)
 {
+    struct tt_search_context *c = lane->context;
     uint64_t position;
     uint32_t size;
     enum tt_status status = TT_END;
-    if (!s->bad && s->status == TT_OK)
+    if (!c->bad && s->status == TT_OK)
         status = tt_index_search_step(&lane->index, &position, &size);
     if (status == TT_MORE) {
         lane->read.position = position;
         lane->read.data = lane->buffer;
         lane->read.size = size;
-        tt_view_index_read(s->view, &lane->read);
+        tt_view_index_read(c->view, &lane->read);
         return;
     }
     if (status != TT_END) {
-        tt_view_index_bad(s->shard->replay->views, s->view, status);
-        s->bad = true;
+        tt_view_index_bad(s->shard->replay->views, c->view, status);
+        c->bad = true;
     }
-    lane->busy = false;
+    lane->context = NULL;
+    c->busy--;
     s->busy--;
 }
 
@@ -220,39 +230,43 @@ static void lane_read(struct tt_file_read *read, int32_t result)
 {
     struct tt_search_lane *lane = TT_CONTAINER_OF(read, struct tt_search_lane, read);
     struct tt_search *s = lane->search;
+    struct tt_search_context *c = lane->context;
     if (s->closed) {
+        c->busy--;
         s->busy--;
         if (s->busy == 0) tt_search_free(s);
         return;
     }
-    if (result < 0 && !s->bad) {
-        tt_view_index_bad(s->shard->replay->views, s->view, (enum tt_status)result);
-        s->bad = true;
+    if (result < 0 && !c->bad) {
+        tt_view_index_bad(s->shard->replay->views, c->view, (enum tt_status)result);
+        c->bad = true;
     }
-    if (!s->bad && s->status == TT_OK) {
+    if (!c->bad && s->status == TT_OK) {
         tt_index_search_give(&lane->index, tt_bytes(lane->buffer, (size_t)result));
         s->status = take_entries(s, lane);
     }
     step_lane(s, lane);
-    if (!lane->busy) tt_search_go_on(s);
+    if (lane->context == NULL) tt_search_go_on(s);
 }
 
-static void begin_lane(struct tt_search *s, struct tt_search_lane *lane, uint32_t want)
+static void begin_lane(struct tt_search *s, struct tt_search_lane *lane,
+                       struct tt_search_context *c, uint32_t want)
 {
     const struct tt_search_want *w = &s->wants[want];
-    uint64_t first = s->view->segment.first_offset;
-    if (w->n == 0 || w->below <= first || !tt_view_index_may_hold(s->view, w->hash)) return;
+    uint64_t first = c->view->segment.first_offset;
+    if (w->n == 0 || w->below <= first || !tt_view_index_may_hold(c->view, w->hash)) return;
     switch (s->lookup->kind) {
     case TT_LOOKUP_RANGE:
-        tt_index_search_range(&lane->index, s->header, w->hash, s->lookup->from, s->limit);
+        tt_index_search_range(&lane->index, c->header, w->hash, s->lookup->from, s->limit);
         break;
     case TT_LOOKUP_LAST:
-        tt_index_search_last(&lane->index, s->header, w->hash, w->below, w->n);
+        tt_index_search_last(&lane->index, c->header, w->hash, w->below, w->n);
         break;
-    case TT_LOOKUP_VALUE: tt_index_search_value(&lane->index, s->header, w->hash, w->below); break;
+    case TT_LOOKUP_VALUE: tt_index_search_value(&lane->index, c->header, w->hash, w->below); break;
     }
-    lane->channel = want;
-    lane->busy = true;
+    lane->want = want;
+    lane->context = c;
+    c->busy++;
     s->busy++;
     step_lane(s, lane);
 }
@@ -260,68 +274,98 @@ static void begin_lane(struct tt_search *s, struct tt_search_lane *lane, uint32_
 static struct tt_search_lane *free_lane(struct tt_search *s)
 {
     for (uint32_t i = 0; i < s->lanes_count; i++)
-        if (!s->lanes[i].busy) return &s->lanes[i];
+        if (s->lanes[i].context == NULL) return &s->lanes[i];
     return NULL;
 }
 
-/* Puts channels to the lanes that are free. False: waits. */
-static bool run_index(struct tt_search *s)
-{
-    uint32_t tests = 0;
-    struct tt_search_lane *lane;
-    while (!s->bad && s->status == TT_OK && s->next < s->wants_count &&
-           (lane = free_lane(s)) != NULL) {
-        if (tests++ == TT_SEARCH_FILTERS_MAX) {
-            tt_search_schedule(s);
-            return false;
-        }
-        begin_lane(s, lane, s->next++);
-    }
-    if (s->busy != 0) return false;
-    if (s->status != TT_OK)
-        tt_search_end(s, s->status);
-    else if (s->bad)
-        index_bad(s);
-    else
-        tt_search_view_done(s);
-    return true;
-}
+/* ---- going on ---- */
 
 static void index_ready(struct tt_index_waiter *waiter)
 {
-    tt_search_go_on(TT_CONTAINER_OF(waiter, struct tt_search, waiter));
+    struct tt_search_context *c = TT_CONTAINER_OF(waiter, struct tt_search_context, waiter);
+    c->waiting = false;
+    tt_search_go_on(c->search);
 }
 
-/* False: waits. */
-static bool run_view(struct tt_search *s)
+/* The context's header, if it can be had. */
+static void want_header(struct tt_search *s, struct tt_search_context *c)
 {
+    const struct tt_index_header *header;
     enum tt_status status =
-        tt_view_index_get(s->shard->replay->views, s->view, &s->waiter, &s->header);
-    if (status == TT_MORE) return false;
-    if (status == TT_FULL) {
-        tt_search_end(s, TT_ENOMEM);
-    } else if (status == TT_OK) {
-        s->pinned = true;
-        s->phase = TT_SEARCH_INDEX;
-        if (s->lookup->kind == TT_LOOKUP_RANGE) s->status = add_holes(s);
-    } else {
-        index_bad(s);
+        tt_view_index_get(s->shard->replay->views, c->view, &c->waiter, &header);
+    c->waiting = status == TT_MORE;
+    c->bad = status != TT_OK && status != TT_MORE && status != TT_FULL;
+    if (status == TT_FULL) s->status = TT_ENOMEM;
+    if (status != TT_OK) return;
+    c->header = header;
+    if (s->lookup->kind == TT_LOOKUP_RANGE) s->status = add_holes(s, c);
+}
+
+/* Everything was asked of this segment. */
+static void context_done(struct tt_search *s, struct tt_search_context *c)
+{
+    if (c->bad) {
+        index_bad(s, c);
+        return;
     }
+    leave_context(s, c);
+    if (s->lookup->kind != TT_LOOKUP_RANGE) {
+        tt_search_cut_newest(s);
+        return;
+    }
+    tt_search_cut_range(s);
+    if (s->window < TT_SEARCH_WINDOW_MAX) s->window *= 2;
+}
+
+/* Goes on with one segment. True: it is done with. */
+static bool run_context(struct tt_search *s, struct tt_search_context *c, uint32_t *tests)
+{
+    if (c->header == NULL && !c->waiting && !c->bad && s->status == TT_OK) want_header(s, c);
+    struct tt_search_lane *lane;
+    while (c->header != NULL && !c->bad && s->status == TT_OK && c->next < s->wants_count &&
+           *tests < TT_SEARCH_FILTERS_MAX && (lane = free_lane(s)) != NULL) {
+        ++*tests;
+        begin_lane(s, lane, c, c->next++);
+    }
+    if (c->busy != 0 || s->status != TT_OK) return false;
+    if (!c->bad && (c->header == NULL || c->next < s->wants_count)) return false;
+    context_done(s, c);
     return true;
+}
+
+/* False: waits for something. */
+static bool run_contexts(struct tt_search *s, uint32_t *tests)
+{
+    bool any = false, went_on = false;
+    for (uint32_t i = 0; i < s->window && s->phase == TT_SEARCH_INDEX; i++) {
+        struct tt_search_context *c = &s->contexts[i];
+        if (c->view == NULL && s->status == TT_OK && !s->all_begun)
+            s->all_begun = !begin_view(s, c) && s->lookup->kind == TT_LOOKUP_RANGE;
+        if (c->view == NULL) continue;
+        any = true;
+        if (run_context(s, c, tests)) went_on = true;
+    }
+    if (s->phase != TT_SEARCH_INDEX) return true;
+    if (s->busy == 0 && (s->status != TT_OK || !any)) {
+        tt_search_end(s, s->status);
+        return true;
+    }
+    return went_on;
 }
 
 void tt_search_go_on(struct tt_search *s)
 {
-    for (unsigned steps = 0; steps < STEPS_MAX; steps++) {
+    uint32_t tests = 0;
+    for (unsigned steps = 0; steps < STEPS_MAX && tests < TT_SEARCH_FILTERS_MAX; steps++) {
         switch ((enum tt_search_phase)s->phase) {
-        case TT_SEARCH_VIEW:
-            if (!run_view(s)) return;
-            break;
         case TT_SEARCH_INDEX:
-            if (!run_index(s)) return;
+            if (!run_contexts(s, &tests) && tests < TT_SEARCH_FILTERS_MAX) return;
             break;
         case TT_SEARCH_SCAN: return; /* search_scan.c's */
-        case TT_SEARCH_ENDED: s->wake(s->owner); return;
+        case TT_SEARCH_ENDED:
+            if (tt_node_linked(&s->node)) tt_list_remove(&s->node);
+            s->wake(s->owner);
+            return;
         }
     }
     tt_search_schedule(s); /* enough for this turn */
@@ -373,7 +417,8 @@ enum tt_status tt_search_open(struct tt_search **out, struct tt_shard *shard,
               (!lookup->by_pattern && lookup->channels_count <= TT_LOOKUP_RANGE_CHANNELS_MAX));
     uint32_t wants = fill_wants(lookup, NULL);
     if (wants == 0) return TT_IDLE;
-    uint32_t lanes = wants < TT_SEARCH_LANES_MAX ? wants : TT_SEARCH_LANES_MAX;
+    uint32_t lanes = lookup->kind == TT_LOOKUP_RANGE ? TT_SEARCH_LANES_MAX : wants;
+    if (lanes > TT_SEARCH_LANES_MAX) lanes = TT_SEARCH_LANES_MAX;
     size_t bytes = sizeof(struct tt_search) + lanes * sizeof(struct tt_search_lane);
     size_t want_bytes = wants * sizeof(struct tt_search_want);
     if (!tt_replay_has_memory(shard, bytes + want_bytes)) return TT_FULL;
@@ -388,8 +433,12 @@ enum tt_status tt_search_open(struct tt_search **out, struct tt_shard *shard,
     s->lookup = lookup;
     s->wake = wake;
     s->owner = owner;
-    s->waiter.ready = index_ready;
+    s->window = 1;
     s->lanes_count = lanes;
+    for (uint32_t i = 0; i < TT_SEARCH_WINDOW_MAX; i++) {
+        s->contexts[i].search = s;
+        s->contexts[i].waiter.ready = index_ready;
+    }
     for (uint32_t i = 0; i < lanes; i++) {
         s->lanes[i].search = s;
         s->lanes[i].read.done = lane_read;
@@ -398,7 +447,6 @@ enum tt_status tt_search_open(struct tt_search **out, struct tt_shard *shard,
     qsort(s->wants, wants, sizeof *s->wants, by_hash);
     s->limit = lookup->kind == TT_LOOKUP_RANGE ? lookup->at : UINT64_MAX;
     tt_search_count_bytes(s, (int64_t)(bytes + want_bytes));
-    begin_view(s);
     tt_search_schedule(s);
     *out = s;
     return TT_OK;

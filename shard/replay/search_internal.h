@@ -7,23 +7,35 @@
 #include "shard/replay/search.h"
 #include "store/reader.h"
 
-#define TT_SEARCH_LANES_MAX   4u    /* channels that are looked up in one index at the same time */
+#define TT_SEARCH_LANES_MAX   8u    /* lists that are looked up at the same time */
+#define TT_SEARCH_WINDOW_MAX  8u    /* RANGE: segments that are searched at the same time */
 #define TT_SEARCH_FILTERS_MAX 4096u /* tests in one go */
 
 enum tt_search_phase {
-    TT_SEARCH_VIEW = 0, /* the index of `view` is to be had */
-    TT_SEARCH_INDEX,    /* channels are looked up in it */
-    TT_SEARCH_SCAN,     /* it has none: its records are read */
+    TT_SEARCH_INDEX = 0, /* channels are looked up in indexes */
+    TT_SEARCH_SCAN,      /* LAST, VALUE: view has none: its records are read */
     TT_SEARCH_ENDED,
+};
+
+/* A segment whose index is searched. */
+struct tt_search_context {
+    struct tt_search *search;
+    struct tt_view *view;                 /* held; null: free */
+    const struct tt_index_header *header; /* null: not to be had yet */
+    struct tt_index_waiter waiter;
+    bool waiting;  /* for its header */
+    bool bad;      /* the index turned out to be damaged */
+    uint32_t next; /* want that is to be looked up next */
+    uint32_t busy; /* lanes */
 };
 
 /* Looks up one channel in one index. */
 struct tt_search_lane {
     struct tt_file_read read;
     struct tt_search *search;
+    struct tt_search_context *context; /* null: free */
     struct tt_index_search index;
-    uint32_t channel;
-    bool busy;
+    uint32_t want;
     uint8_t buffer[TT_INDEX_READ_BYTES];
 };
 
@@ -49,15 +61,13 @@ struct tt_search {
     void *owner;
     enum tt_status status;
     uint8_t phase; /* enum tt_search_phase */
-    bool pinned;   /* the index of view */
-    bool bad;      /* the index turned out to be damaged */
     bool closed;
-    struct tt_index_waiter waiter;
-    struct tt_view *view; /* held */
-    const struct tt_index_header *header;
-    uint32_t next;                /* want that is to be looked up next */
-    uint32_t busy;                /* lanes, and the scan's read */
-    uint64_t limit;               /* RANGE: nothing from this offset on is wanted any more */
+    bool all_begun;       /* RANGE: there is no further view to search */
+    struct tt_view *view; /* held: the one that was begun last */
+    struct tt_search_context contexts[TT_SEARCH_WINDOW_MAX];
+    uint32_t window; /* RANGE: contexts that may be used; grows while little is found */
+    uint32_t busy;   /* lanes, and the scan's read */
+    uint64_t limit;  /* RANGE: nothing from this offset on is wanted any more */
     struct tt_search_want *wants; /* by the channels' hashes */
     uint32_t wants_count;
     struct tt_search_found *found;
@@ -86,7 +96,7 @@ void tt_search_count_bytes(struct tt_search *search, int64_t bytes);
 void tt_search_go_on(struct tt_search *search);
 /* These only say what comes next, which tt_search_go_on() does. */
 void tt_search_end(struct tt_search *search, enum tt_status status);
-void tt_search_view_done(struct tt_search *search);
+void tt_search_scan_done(struct tt_search *search);
 void tt_search_free(struct tt_search *search);
 
 /* search_result.c */

@@ -40,6 +40,8 @@ void tt_search_cut_range(struct tt_search *s)
 {
     if (s->found_count == 0) return;
     qsort(s->found, s->found_count, sizeof *s->found, by_offset);
+    while (s->found_count != 0 && s->found[s->found_count - 1].item.offset >= s->limit)
+        s->found_count--;
     if (s->found_count < s->lookup->items_max) return;
     s->found_count = s->lookup->items_max;
     uint64_t limit = s->found[s->found_count - 1].item.offset + 1;

@@ -95,7 +95,7 @@ static void scan_done(struct tt_search *s)
 {
     enum tt_status status = tt_view_sealed(s->view) ? TT_OK : take_memory(s);
     if (status == TT_OK)
-        tt_search_view_done(s);
+        tt_search_scan_done(s);
     else
         tt_search_end(s, status);
 }
