@@ -255,6 +255,7 @@ test('every kind of damaged file is found, named, and repaired', { skip, timeout
           ]);
           assert.notEqual(code, 0, one_case.what);
           assert.ok(stderr.includes(log.directory), `${one_case.what}: names the file: ${stderr}`);
+          assert.match(stderr, /ttlog verify .*ttlog repair/, one_case.what);
         }
         const before = fs.readdirSync(path.join(log.directory, '0')).length;
         const asked = await ttlog('repair', log.directory);
@@ -287,6 +288,80 @@ test('every kind of damaged file is found, named, and repaired', { skip, timeout
           await broker.stop();
           await broker.dispose();
         }
+      }
+    } finally {
+      fs.rmSync(pristine, { recursive: true, force: true });
+    }
+  });
+});
+
+test('bad bytes below what was durable are refused with file and byte, and repaired', { skip }, async (t) => {
+  const random = seeded(t);
+  const broker = await Broker.start({ data: temporary_directory(), args: ['--log-sync=always'] });
+  const directory = broker.data;
+  try {
+    for (let n = 0; n < 30; n++) await publish(broker, event(n));
+    await broker.stop();
+    const file = path.join(directory, '0', segments(directory)[0]);
+    const events = (await dump(directory, '--raw')).filter((record) => record.class === 'event');
+    const hit = random.pick(events.slice(2, 28));
+    flip(file, hit.byte + random.between(0, hit.length - 1), 1 << random.between(0, 7));
+    const { code, stderr } = await run_to_end([
+      `--data=${directory}`, '--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0', '--log-sync=always',
+    ]);
+    assert.notEqual(code, 0);
+    assert.ok(stderr.includes(`${file}: damaged at byte ${hit.byte}`), stderr);
+    assert.match(stderr, /ttlog verify/);
+    const found = await json('verify', directory);
+    assert.deepEqual(
+      found.findings.map(({ kind, file: named, byte, lost_first, lost_count }) => ({ kind, named, byte, lost_first, lost_count })),
+      [{ kind: 'records', named: file, byte: hit.byte, lost_first: hit.offset, lost_count: 1 }],
+    );
+    assert.equal((await json('repair', directory, '--yes')).code, 0);
+    await broker.restart();
+    const client = await subscribe(broker, `/sse?channels=*&cursor=${broker.history}-0-${hit.offset - 1}`);
+    await client.received(30 - hit.offset - 1);
+    assert.deepEqual(client.all.slice(1, 2).map((each) => [each.type, each.json.reason]), [['gap', 'crash']]);
+    client.cut();
+  } finally {
+    await broker.dispose();
+    fs.rmSync(directory, { recursive: true, force: true });
+  }
+});
+
+test('whatever bytes are damaged, repair loses only what was hit', { skip, timeout: 600_000 }, async (t) => {
+  const random = seeded(t);
+  await with_log(9000, ['--log-partitions=2'], async (log) => {
+    const pristine = `${log.directory}.pristine`;
+    fs.cpSync(log.directory, pristine, { recursive: true });
+    const records = await dump(log.directory, '--raw');
+    const whole = new Map((await dump(log.directory)).map((line) => [line.id, line]));
+    try {
+      for (let round = 0; round < 25; round++) {
+        fs.rmSync(log.directory, { recursive: true });
+        fs.cpSync(pristine, log.directory, { recursive: true });
+        const hit = new Set();
+        for (let n = random.between(1, 4); n > 0; n--) {
+          const partition = random.between(0, 1);
+          const name = random.pick(segments(log.directory, partition));
+          const file = path.join(log.directory, String(partition), name);
+          const of_file = records.filter((each) => each.partition === partition && each.file === name);
+          const used = of_file.at(-1).byte + of_file.at(-1).length;
+          const at = random.between(0, used - 1);
+          const length = Math.min(random.pick([1, 1, 50, 3000]), used - at);
+          for (let i = at; i < at + length; i++) flip(file, i, random.between(1, 255));
+          for (const each of of_file) {
+            if (each.class !== 'event' || each.byte >= at + length || each.byte + each.length <= at) continue;
+            hit.add(`${log.history}-${partition}-${each.offset}`);
+          }
+        }
+        const repaired = await json('repair', log.directory, '--yes');
+        assert.equal(repaired.code, 0, `round ${round}: ${JSON.stringify(repaired.findings)}`);
+        assert.equal((await json('verify', log.directory)).code, 0);
+        const left = (await dump(log.directory)).filter((line) => !line.gap);
+        const expected = [...whole.keys()].filter((id) => !hit.has(id));
+        assert.deepEqual(left.map((line) => line.id), expected, `round ${round}`);
+        for (const line of left) assert.deepEqual(line, whole.get(line.id));
       }
     } finally {
       fs.rmSync(pristine, { recursive: true, force: true });
