@@ -7,7 +7,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
 import { broker_test, temporary_directory } from './lib/broker.mjs';
-import { classes, crc32c, event_id, find_offset, find_time, flags, read_log, siphash13 } from './lib/logreader.mjs';
+import { compare_index, hasher, read_index, read_values } from './lib/logindex.mjs';
+import { crc32c, event_id, find_offset, find_time, flags, read_log, siphash13 } from './lib/logreader.mjs';
 import { post } from './lib/publish.mjs';
 import { seeded } from './lib/random.mjs';
 import { SseClient } from './lib/sse.mjs';
@@ -97,15 +98,16 @@ class Published {
   async publish(events) {
     const before_ms = Date.now();
     const lines = this.random.next() < 0.5;
+    const key = !lines && this.random.next() < 0.5 ? { 'idempotency-key': `key-${this.answered.size}` } : {};
     const answer = await (lines
       ? post(this.broker, '/publish?ids=1', events.map((e) => `${e.line}\n`).join(''), { headers: { 'content-type': 'application/x-ndjson' } })
-      : post(this.broker, '/publish', `[${events.map((e) => e.line).join(',')}]`));
+      : post(this.broker, '/publish', `[${events.map((e) => e.line).join(',')}]`, { headers: key }));
     assert.equal(answer.status, 202, answer.text);
     assert.equal(answer.json.ids.length, events.length);
     const after_ms = Date.now();
     for (const [i, id] of answer.json.ids.entries()) {
       assert.ok(!this.answered.has(id), `${id} was given twice`);
-      this.answered.set(id, { ...events[i], before_ms, after_ms });
+      this.answered.set(id, { ...events[i], before_ms, after_ms, key: key['idempotency-key'], index: i, count: events.length });
       this.bytes += events[i].line.length;
     }
     return answer.json.ids;
@@ -128,6 +130,7 @@ const key_of = (event) => JSON.stringify(compared.map((name) => event[name]));
 /** Asserts that the log holds what was answered, and beyond it only what was sent without an answer. */
 function compare(log, published) {
   const found = new Set();
+  const keys = new Map();
   const unanswered = new Map();
   for (const event of published.unanswered.flatMap((left) => left.events)) {
     unanswered.set(key_of(event), (unanswered.get(key_of(event)) ?? 0) + 1);
@@ -144,6 +147,12 @@ function compare(log, published) {
         continue;
       }
       found.add(id);
+      assert.equal(event.idempotency !== undefined, expected.key !== undefined, `${at}: a block of its key`);
+      if (expected.key) {
+        assert.equal(keys.get(expected.key) ?? event.idempotency.key, event.idempotency.key, `${at}: the hash of ${expected.key}`);
+        keys.set(expected.key, event.idempotency.key);
+        assert.deepEqual([event.idempotency.index, event.idempotency.count], [expected.index, expected.count], `${at}: its place in its batch`);
+      }
       for (const name of compared) {
         if (event[name] !== expected[name]) assert.equal(event[name], expected[name], `${at}: ${name}`);
       }
@@ -154,6 +163,7 @@ function compare(log, published) {
     }
   }
   const missing = [...published.answered.keys()].filter((id) => !found.has(id) && !expired(log, id));
+  assert.equal(new Set(keys.values()).size, keys.size, 'every key has a hash of its own');
   assert.deepEqual(missing.slice(0, 5), [], `${missing.length} of ${published.answered.size} are missing`);
 }
 
@@ -203,6 +213,47 @@ function compare_searches(log, random) {
   }
 }
 
+/** Every index file there is says what its segment says; returns how many there were. */
+function compare_indexes(log) {
+  const hash = hasher(log.meta);
+  let count = 0;
+  for (const partition of log.partitions) {
+    for (const [i, segment] of partition.segments.entries()) {
+      const index = read_index(segment.file, log.meta);
+      if (index === undefined) continue;
+      count++;
+      assert.ok(i + 1 < partition.segments.length, `${index.file}: the newest segment has no index`);
+      compare_index(index, segment, partition, partition.segments[i + 1], hash);
+    }
+  }
+  return count;
+}
+
+/** The values are those of everything that was published, retired or not. */
+function compare_values(log, published) {
+  const expected = log.partitions.map(() => new Map());
+  for (const [id, event] of published.answered) {
+    if (event.flags & flags.never_conflate && !(event.flags & flags.deletes)) continue;
+    const [, p, offset] = id.split('-').map(Number);
+    const before = expected[p].get(event.channel);
+    if (before === undefined || before.offset < offset) expected[p].set(event.channel, { offset, event });
+  }
+  const found = { kept: 0, checkpoints: 0, records: 0 };
+  for (const [p, channels_of] of expected.entries()) {
+    for (const [channel, { event }] of channels_of) if (event.flags & flags.deletes) channels_of.delete(channel);
+    const { values, checkpoint, kept } = read_values(log, p);
+    found.kept += kept.length;
+    found.records += kept.reduce((sum, { records }) => sum + records.length, 0);
+    if (checkpoint) found.checkpoints++;
+    assert.deepEqual([...values.keys()].sort(), [...channels_of.keys()].sort(), `channels with a value, partition ${p}`);
+    for (const [channel, { offset, event }] of channels_of) {
+      assert.equal(values.get(channel).offset, offset, `the value of ${channel}`);
+      for (const name of compared) assert.equal(values.get(channel)[name], event[name], `${channel}: ${name}`);
+    }
+  }
+  return found;
+}
+
 const total_of = (log) => log.partitions.reduce((sum, partition) => sum + partition.events.length, 0);
 
 // ---- the tests ------------------------------------------------------------------------------------------------
@@ -218,10 +269,10 @@ const small_log = [...clean_stop, '--log-segment-bytes=2MiB', '--tail-bytes=2MiB
 const channels = ['a', 'b.c', 'b.d', 'stock.AAPL', 'ü.漢', 'x'.repeat(255), ...Array.from({ length: 40 }, (_, i) => `many.${i}`)];
 
 for (const sync of ['interval', 'always', 'never']) {
-  broker_test(`what was published is what a reader of the files finds: --log-sync=${sync}`, { args: [...small_log, '--log-partitions=3', `--log-sync=${sync}`] }, async (broker, t) => {
+  broker_test(`what was published is what a reader of the files finds: --log-sync=${sync}`, { args: [...small_log, `--log-partitions=${sync === 'interval' ? 3 : 2}`, `--log-sync=${sync}`] }, async (broker, t) => {
     const random = seeded(t);
     const published = new Published(broker, random);
-    while (published.bytes < 8 << 20) {
+    while (published.bytes < (sync === 'interval' ? 8 : 5) << 20) {
       const large = random.next() < 0.3;
       const count = large ? 1 : random.between(1, 60);
       await published.publish(Array.from({ length: count }, () => random_event(random, channels, large ? random.between(1000, 200_000) : random.between(0, 300))));
@@ -235,6 +286,8 @@ for (const sync of ['interval', 'always', 'never']) {
     compare(log, published);
     compare_searches(log, random);
     assert.equal(total_of(log), published.answered.size, 'and nothing else');
+    assert.ok(compare_indexes(log) > 0, 'there are index files');
+    compare_values(log, published);
     assert.ok(log.partitions.some((partition) => partition.segments.length > 1), 'segments were rolled');
     for (const partition of log.partitions) {
       assert.deepEqual(partition.holes, []);
@@ -305,7 +358,8 @@ broker_test('after kill -9 the files hold every answer once, and no number is us
     for (const [p, offset] of first) {
       const { next, ceiling } = dead.partitions[p];
       assert.equal(offset, Math.max(ceiling, next), 'numbering goes on at the ceiling');
-      assert.deepEqual(after.partitions[p].holes.at(-1), { offset: next, end: offset });
+      const hole = after.partitions[p].holes.at(-1);
+      assert.deepEqual({ offset: hole.offset, end: hole.end }, { offset: next, end: offset });
       assert.ok(offset >= highest[p]);
       highest[p] = after.partitions[p].next;
       holes = Math.max(holes, after.partitions[p].holes.length);
@@ -320,6 +374,8 @@ broker_test('after kill -9 the files hold every answer once, and no number is us
 broker_test('retention removes whole segments, and the stream begins where the files do', { args: [...small_log, '--log-retention-bytes=6MiB'] }, async (broker, t) => {
   const random = seeded(t);
   const published = new Published(broker, random);
+  /* Some channels are silent from early on: their values outlive their segments. */
+  await published.publish(Array.from({ length: 60 }, (_, i) => random_event(random, [`early.${i % 30}`], 1000)));
   while (published.bytes < 14 << 20) {
     await published.publish(Array.from({ length: 100 }, () => random_event(random, channels, 1000)));
   }
@@ -329,6 +385,10 @@ broker_test('retention removes whole segments, and the stream begins where the f
   assert.ok(partition.segments[0].first > 0, 'the first segment is gone');
   compare(log, published);
   compare_searches(log, random);
+  assert.ok(compare_indexes(log) > 0, 'there are index files');
+  const found = compare_values(log, published);
+  assert.equal(found.checkpoints, 1, 'a clean stop leaves a checkpoint');
+  assert.ok(found.kept > 0 && found.records > 0, 'values of retired segments were kept');
   await broker.restart();
   await compare_stream(broker, log, total_of(log));
 });

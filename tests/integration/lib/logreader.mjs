@@ -175,7 +175,7 @@ export function record_at(file, bytes, at, base, next) {
     offset: number_at(file, whole, 8),
     timestamp_ms: Number(whole.readBigInt64LE(16)),
     taken_us: Number(whole.readBigInt64LE(24)),
-    flags: whole.readUInt16LE(32),
+    flags: whole.readUInt16LE(32), /* without 256 once the block was read */
   };
   const sizes = {
     type: whole[35],
@@ -223,6 +223,7 @@ function event_of(file, at, whole, record, sizes, next) {
   const used = header_bytes + block + sizes.channel + sizes.type + sizes.headers + sizes.payload;
   if (Math.ceil(used / 8) * 8 !== record.length) return `${record.length} bytes for ${used}`;
   expect(file, at + 32, (record.flags & ~flags_known) === 0, `flags ${record.flags}`);
+  record.flags &= ~flags.idempotency;
   if (block) {
     const bytes = take(block);
     record.idempotency = {
@@ -240,6 +241,11 @@ function event_of(file, at, whole, record, sizes, next) {
   expect(file, at, !whole.subarray(header_bytes + block, from).includes(0), 'a zero byte in the texts of an event');
   expect(file, at, sizes.channel > 0 && sizes.type > 0, 'an event without channel or type');
   return record;
+}
+
+/** The record at byte `at` of bytes that are no segment: text where none stands. */
+export function read_record(file, bytes, at) {
+  return record_at(file, bytes, at, 0, 0);
 }
 
 function segment_fields(file, at, whole, record) {
@@ -379,7 +385,7 @@ function read_partition(dir, number, meta, live) {
       if (record.class === classes.SEGMENT) expect(segment.file, 8, record.offset === segment.first, `offset ${record.offset} is not the name's`);
       partition.counts[record.class] = (partition.counts[record.class] ?? 0) + 1;
       if (record.class === classes.EVENT) partition.events.push(record);
-      if (record.class === classes.HOLE) partition.holes.push({ offset: record.offset, end: record.end });
+      if (record.class === classes.HOLE) partition.holes.push({ offset: record.offset, end: record.end, place: record.place, segment });
     });
     if (segment.invalid === undefined) continue;
     expect(segment.file, segment.end - segment.base, !live || limit === undefined, segment.invalid);
