@@ -4,15 +4,17 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { broker_test } from './lib/broker.mjs';
+import test from 'node:test';
+import { broker_test, with_broker } from './lib/broker.mjs';
 import { Counter, Sequence } from './lib/counter.mjs';
 import { request } from './lib/http.mjs';
 import { post } from './lib/publish.mjs';
 import { seeded } from './lib/random.mjs';
 import { subscribe } from './lib/sse.mjs';
-import { eventually, pass_ms } from './lib/wait.mjs';
+import { eventually, pass_ms, patience_ms } from './lib/wait.mjs';
 
 const small_log = ['--log-segment-bytes=2MiB', '--tail-bytes=2MiB'];
+const slow_build = /\/(asan|tsan)\//.test(process.env.TT_BINARY ?? '');
 const filler = 'x'.repeat(900);
 
 async function metric(broker, name) {
@@ -247,3 +249,70 @@ broker_test('a restart keeps the index files, and makes those that are missing',
   assert.ok((await by_index(broker)) > 0);
   assert.equal(await by_scan(broker), 0);
 });
+
+broker_test('64 channels go by index, more than that are scanned for, and get the same', { args: small_log }, async (broker, t) => {
+  const rare = Array.from({ length: 65 }, (_, i) => `r.${i}`);
+  const market = new Market(broker, seeded(t), rare);
+  await market.fill(9e6);
+  await indexed(broker);
+  const known = rare.filter((channel) => market.sequence.newest(channel) > 0);
+  for (const count of [64, 65]) {
+    const [index, scan] = [await by_index(broker), await by_scan(broker)];
+    const channels = rare.slice(0, count);
+    const client = await subscribe(broker, `/sse?channels=${channels.join(',')}&from=earliest`);
+    await read_exactly(client, market, channels.filter((channel) => known.includes(channel)));
+    client.cut();
+    assert.equal((await by_index(broker)) > index, count === 64);
+    assert.equal((await by_scan(broker)) > scan, count === 65);
+  }
+});
+
+broker_test('many at once, and little memory for them', { args: [...small_log, '--catchup-bytes=1MiB'] }, async (broker, t) => {
+  const market = new Market(broker, seeded(t), ['r.0', 'r.1', 'r.2', 'r.3']);
+  await market.fill(10e6);
+  await indexed(broker);
+  const clients = await Promise.all(Array.from({ length: slow_build ? 40 : 150 }, (_, i) => subscribe(broker, `/sse?channels=${market.rare.slice(i % 4).join(',')}&from=earliest`)));
+  await market.fill(2e6);
+  await Promise.all(clients.map((client, i) => read_exactly(client, market, market.rare.slice(i % 4))));
+  clients.forEach((client) => client.cut());
+  await eventually(async () => (await metric(broker, 'catchup_bytes')) <= 1 << 20, 'the memory to be given back');
+});
+
+broker_test('an index file that cannot be read is scanned past', { args: [...small_log, '--test-fault=error=EIO;kind=read;path=*.idx;times=forever'] }, async (broker, t) => {
+  const market = new Market(broker, seeded(t), ['r.0']);
+  await market.fill(8e6);
+  await indexed(broker);
+  const client = await subscribe(broker, '/sse?channels=r.0&from=earliest');
+  await read_exactly(client, market, ['r.0']);
+  client.cut();
+  assert.ok((await metric(broker, 'index_files_bad_total')) > 0);
+});
+
+/* What is read here is larger than all socket buffers, and time has to pass. */
+const slow = slow_build ? 'takes too long in a slow build' : process.env.TT_SMALL === '1' ? 'not in the small set' : false;
+test('whoever is in the middle of a retired segment has ten seconds to read on', { skip: slow, timeout: 8 * patience_ms }, () =>
+  with_broker({ shards: 1, args: ['--log-segment-bytes=32MiB', '--tail-bytes=2MiB', '--log-retention-bytes=64MiB'] }, async (broker) => {
+    const market = new Market(broker, seeded(), ['r.0']);
+    await market.fill(36e6);
+    const quick = await subscribe(broker, '/sse?channels=*&from=earliest');
+    const late = await subscribe(broker, '/sse?channels=*&from=earliest');
+    quick.pause();
+    late.pause();
+    const first = path.join(broker.data, '0', '00000000000000000000.seg');
+    assert.ok(fs.existsSync(first));
+    for (let i = 0; fs.existsSync(first); i++) {
+      assert.ok(i < 1000, 'the first segment is retired');
+      await market.batch();
+    }
+    const retired = Date.now();
+    const total = market.published;
+    quick.resume();
+    await quick.when((c) => c.events.length >= total, `${total} events`, 60_000);
+    assert.equal(quick.all.some((event) => event.type === 'resync'), false, 'nothing is missing');
+    assert.equal(quick.events.length, total);
+    quick.cut();
+    await pass_ms(retired + 13_000 - Date.now());
+    late.resume();
+    assert.equal((await late.control('resync')).json.reason, 'expired');
+    late.cut();
+  }));
