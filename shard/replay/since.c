@@ -133,6 +133,14 @@ static void found(struct tt_since *s, uint64_t offset)
     if (++s->partition == s->end) s->state = SINCE_ENDED;
 }
 
+/* Nothing that can be seen was taken so late: what comes next. Files may have been read beyond R.
+ */
+static void found_none(struct tt_since *s)
+{
+    uint64_t next = s->shard->arrivals.next[s->partition];
+    found(s, s->next > next ? s->next : next);
+}
+
 static void read_done(struct tt_file_read *read, int32_t result)
 {
     struct tt_since *s = TT_CONTAINER_OF(read, struct tt_since, read);
@@ -278,9 +286,15 @@ static size_t view_ended(struct tt_since *s)
 static bool take_block(struct tt_since *s)
 {
     struct tt_bytes window = tt_bytes(s->block, (size_t)s->result);
+    /* With sync=always files are ahead of what may be seen; a power cut may take that back. */
+    uint64_t head = tt_tail_head_offset(tail_of(s));
     struct tt_record record;
     enum tt_status status;
     while ((status = tt_reader_next(&s->records, s->block_place, window, &record)) == TT_OK) {
+        if (record.offset >= head) {
+            found_none(s);
+            return false;
+        }
         if (record.class == TT_RECORD_EVENT && record.event.taken_us >= s->taken_us) {
             found(s, record.offset);
             return false;
@@ -320,13 +334,12 @@ static size_t step_walk(struct tt_since *s)
 /* R does not move within a step, so what was not found here comes by the tail. */
 static size_t step_memory(struct tt_since *s)
 {
-    struct tt_shard *shard = s->shard;
     struct tt_tail *tail = tail_of(s);
     if (s->sequence < replay_of(s)->first[s->partition]) {
         s->phase = PHASE_BEGIN; /* in an earlier turn; now it is in files */
         return RECORD_SLICE_BYTES;
     }
-    uint64_t end = tt_fanout_place(shard, s->partition);
+    uint64_t end = tt_fanout_place(s->shard, s->partition);
     uint32_t looked = 0;
     while (s->sequence < end && looked < MEMORY_DESCRIPTORS) {
         const struct tt_tail_descriptor *run;
@@ -342,7 +355,7 @@ static size_t step_memory(struct tt_since *s)
             s->sequence++;
         }
     }
-    if (s->sequence >= end) found(s, shard->arrivals.next[s->partition]);
+    if (s->sequence >= end) found_none(s);
     return (looked + 1) * RECORD_SLICE_BYTES;
 }
 

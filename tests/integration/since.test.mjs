@@ -109,49 +109,54 @@ test('every time starts where a naive search says, with clocks that went backwar
   }
 });
 
-broker_test(
-  'while events are published without a pause, the join has neither gap nor double',
-  { args: ['--log-partitions=2', '--log-segment-bytes=2MiB', '--tail-bytes=2MiB'], timeout: 300_000 },
-  async (broker, t) => {
-    const random = seeded(t);
-    let stop = false;
-    let published = 0;
-    const publishing = [0, 1].map(async () => {
-      while (!stop) {
-        const batch = Array.from({ length: 50 }, () => ({ channel: `c.${published++ % 31}`, payload: { pad } }));
-        await publish_lines(broker, batch);
-      }
-    });
-    const clients = [];
-    const started = Date.now();
-    try {
-      for (let i = 0; i < 12; i++) {
-        const ms = random.between(started - 5, Date.now());
-        const client = await subscribe(broker, `/sse?channels=*&from=${ms}`);
-        clients.push({ client, ms });
-        await client.received(random.between(1, 200));
-      }
-    } finally {
-      stop = true;
-      await Promise.all(publishing);
-    }
-    const records = (await dump(broker.data, '--raw')).filter((record) => record.class === 'event');
-    const of = [0, 1].map((p) => records.filter((record) => record.partition === p));
-    for (const { client, ms } of clients) {
-      const wanted = of.map((list) => {
-        const first = list.findIndex((record) => record.taken_us >= ms * 1000);
-        return list.slice(first).map((record) => record.offset);
+for (const sync of ['interval', 'always']) {
+  broker_test(
+    `while events are published without a pause, the join has neither gap nor double (${sync})`,
+    {
+      args: ['--log-partitions=2', '--log-segment-bytes=2MiB', '--tail-bytes=2MiB', `--log-sync=${sync}`],
+      timeout: 300_000,
+    },
+    async (broker, t) => {
+      const random = seeded(t);
+      let stop = false;
+      let published = 0;
+      const publishing = [0, 1].map(async () => {
+        while (!stop) {
+          const batch = Array.from({ length: 50 }, () => ({ channel: `c.${published++ % 31}`, payload: { pad } }));
+          await publish_lines(broker, batch);
+        }
       });
-      await client.received(wanted[0].length + wanted[1].length);
-      for (const p of [0, 1]) {
-        const got = client.events.map((event) => position(event.json.id)).filter(([q]) => q === p);
-        assert.deepEqual(got.map(([, offset]) => offset), wanted[p], `partition ${p} from=${ms}`);
+      const clients = [];
+      const started = Date.now();
+      try {
+        for (let i = 0; i < 12; i++) {
+          const ms = random.between(started - 5, Date.now());
+          const client = await subscribe(broker, `/sse?channels=*&from=${ms}`);
+          clients.push({ client, ms });
+          await client.received(random.between(1, 200));
+        }
+      } finally {
+        stop = true;
+        await Promise.all(publishing);
       }
-      assert.equal(client.all.filter((event) => event.control).length, 1);
-      client.cut();
-    }
-  },
-);
+      const records = (await dump(broker.data, '--raw')).filter((record) => record.class === 'event');
+      const of = [0, 1].map((p) => records.filter((record) => record.partition === p));
+      for (const { client, ms } of clients) {
+        const wanted = of.map((list) => {
+          const first = list.findIndex((record) => record.taken_us >= ms * 1000);
+          return list.slice(first).map((record) => record.offset);
+        });
+        await client.received(wanted[0].length + wanted[1].length);
+        for (const p of [0, 1]) {
+          const got = client.events.map((event) => position(event.json.id)).filter(([q]) => q === p);
+          assert.deepEqual(got.map(([, offset]) => offset), wanted[p], `partition ${p} from=${ms}`);
+        }
+        assert.equal(client.all.filter((event) => event.control).length, 1);
+        client.cut();
+      }
+    },
+  );
+}
 
 broker_test('from is refused where it is no time', { small: true }, async (broker) => {
   for (const bad of ['now', '-5', '1.5', '1e3', '99999999999999999999']) {

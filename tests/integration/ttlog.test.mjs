@@ -9,7 +9,7 @@ import { broker_test, Broker, run_to_end, temporary_directory } from './lib/brok
 import { publish, publish_all, publish_lines } from './lib/publish.mjs';
 import { seeded } from './lib/random.mjs';
 import { subscribe } from './lib/sse.mjs';
-import { dump, ttlog, ttlog_json as json } from './lib/ttlog.mjs';
+import { dump, follow, ttlog, ttlog_json as json } from './lib/ttlog.mjs';
 import { eventually } from './lib/wait.mjs';
 
 const skip = process.env.TT_SMALL === '1' ? 'not in the small set' : false;
@@ -172,6 +172,23 @@ broker_test('dump gives what subscribers got, and chooses', { args: ['--log-part
   assert.ok(since.every((line) => line.timestamp >= ms) && until.every((line) => line.timestamp < ms));
   client.cut();
 });
+
+broker_test(
+  'dump --follow goes on through files that roll',
+  { args: ['--log-segment-bytes=2MiB', '--tail-bytes=2MiB'] },
+  async (broker) => {
+    await publish(broker, event(0));
+    const following = follow(broker.data, '--channel=c.*');
+    await eventually(() => following.lines.length >= 1, 'what is there');
+    let n = 1;
+    for (; segments(broker.data).length < 4; n += 300) {
+      await publish_lines(broker, Array.from({ length: 300 }, (_, i) => event(n + i)));
+    }
+    await eventually(() => following.lines.length >= n, () => `${n} lines, ${following.lines.length} are there`);
+    assert.deepEqual(following.lines.map((line) => line.payload.n), Array.from({ length: n }, (_, i) => i));
+    await following.stop();
+  },
+);
 
 broker_test('cursors are explained, and made', { args: ['--log-partitions=2'] }, async (broker) => {
   for (let n = 0; n < 40; n++) await publish(broker, event(n));

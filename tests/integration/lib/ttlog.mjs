@@ -27,6 +27,29 @@ export function ttlog(...args) {
   });
 }
 
+/** `dump --follow`: { lines, ended }, and stop(), which asserts that nothing was complained about. */
+export function follow(directory, ...args) {
+  const child = spawn(program, ['dump', directory, '--follow', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const following = { lines: [], ended: false };
+  let rest = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    const parts = (rest + text).split('\n');
+    rest = parts.pop();
+    following.lines.push(...parts.map((line) => JSON.parse(line)));
+  });
+  child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text));
+  const closed = new Promise((resolve) => {
+    child.on('close', () => resolve((following.ended = true)));
+  });
+  following.stop = async () => {
+    child.kill('SIGTERM');
+    await within(closed, 'the end of ttlog dump --follow');
+    assert.equal(stderr, '');
+  };
+  return following;
+}
+
 /** A command with --json: { code } and what it printed. */
 export async function ttlog_json(...args) {
   const { stdout, stderr, code } = await ttlog(...args, '--json');
