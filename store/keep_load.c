@@ -6,16 +6,21 @@
 
 #include "proto/base/assert.h"
 #include "store/checkpoint.h"
+#include "store/index_file.h"
 #include "store/log.h"
 
-#define WINDOW_BYTES ((size_t)256 << 10)
+#define WINDOW_BYTES   ((size_t)256 << 10)
+#define LEFTOVERS_MAX  16u /* one job is under way at a time; others go at the next start */
+#define LEFTOVER_BYTES (TT_INDEX_NAME_BYTES + sizeof ".new")
 
 struct load {
     const struct tt_keep_load_options *options;
     struct tt_keep_loaded *out;
     uint8_t *window;
     size_t capacity;
-    bool kept_read;                     /* records of kept files */
+    bool kept_read;                                /* records of kept files */
+    char leftovers[LEFTOVERS_MAX][LEFTOVER_BYTES]; /* names of what is to be removed */
+    uint32_t leftovers_count;
     struct tt_checkpoint_header header; /* of the checkpoint, if there is one */
 };
 
@@ -109,11 +114,27 @@ static enum tt_status load_checkpoint(struct load *l)
 
 /* ---- kept files ---- */
 
+/* What a job had not finished: an index file or a checkpoint under another name. */
+static bool is_leftover(const char *name)
+{
+    uint64_t first_offset;
+    size_t size = strlen(name);
+    if (strcmp(name, TT_CHECKPOINT_NAME_NEW) == 0) return true;
+    if (size != TT_INDEX_NAME_BYTES - 1 + sizeof ".new" - 1) return false;
+    char index[TT_INDEX_NAME_BYTES];
+    memcpy(index, name, TT_INDEX_NAME_BYTES - 1);
+    index[TT_INDEX_NAME_BYTES - 1] = '\0';
+    return strcmp(name + TT_INDEX_NAME_BYTES - 1, ".new") == 0 &&
+           tt_index_name_parse(index, &first_offset) == TT_OK;
+}
+
 static enum tt_status take_name(void *argument, const char *name)
 {
     struct load *l = argument;
     struct tt_kept_files *k = &l->out->kept;
     uint32_t number;
+    if (is_leftover(name) && l->leftovers_count < LEFTOVERS_MAX)
+        memcpy(l->leftovers[l->leftovers_count++], name, strlen(name) + 1);
     if (tt_kept_name_parse(name, &number) != TT_OK) return TT_OK;
     /* In any order: sorted afterwards. */
     uint32_t last = k->count;
@@ -136,6 +157,11 @@ static enum tt_status find_kept(struct load *l)
     if (status != TT_OK) {
         note(l, l->options->directory, "%s", tt_status_text(status));
         return status;
+    }
+    for (uint32_t i = 0; i < l->leftovers_count; i++) {
+        char path[TT_LOG_PATH_BYTES];
+        path_to(l, l->leftovers[i], path);
+        (void)f->unlink(f->context, path); /* it only takes room */
     }
     if (k->count != 0) qsort(k->files, k->count, sizeof *k->files, by_number);
     k->next = k->count != 0 ? k->files[k->count - 1].number + 1 : 0;

@@ -421,6 +421,8 @@ static void come_back(void)
     if (!w->damaged) cr_assert_str_eq(loaded.note, "");
     if (loaded.checkpoint) w->damaged = false;
     w->values = loaded.values;
+    for (uint32_t i = 0; i < w->disk->names.count; i++)
+        cr_assert_null(strstr(w->disk->names.items[i].path, ".new"), "nothing is left behind");
     uint64_t mark_place = 0, next = w->count == 0 ? 0 : w->segments[w->first].is.first_offset;
     for (uint32_t i = w->first; i < w->count; i++) {
         struct segment *s = &w->segments[i];
