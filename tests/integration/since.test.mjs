@@ -109,6 +109,34 @@ test('every time starts where a naive search says, with clocks that went backwar
   }
 });
 
+test('a search that meets bad bytes starts there, and the client is told', { skip }, async () => {
+  const broker = await Broker.start({ data: temporary_directory(), args: ['--log-segment-bytes=2MiB', '--tail-bytes=2MiB'] });
+  try {
+    for (let n = 0; n < 8000; n += 500) {
+      await publish_lines(broker, Array.from({ length: 500 }, () => ({ channel: 'c', payload: { pad } })));
+    }
+    await broker.stop();
+    const base = (Date.now() - 60_000) * 1000;
+    await retime(broker.data, (_, offset) => base + offset * 1000);
+    /* In the oldest of several segments, which a start does not read. */
+    const raw = (await dump(broker.data, '--raw')).filter((record) => record.class === 'event');
+    const bad = raw[100];
+    const file = `${broker.data}/0/${bad.file}`;
+    const bytes = fs.readFileSync(file);
+    bytes[bad.byte + 100] ^= 1;
+    fs.writeFileSync(file, bytes);
+    await broker.restart();
+    const client = await subscribe(broker, `/sse?channels=c&from=${base / 1000 + 200}`);
+    await client.when((c) => position(c.events.at(-1)?.json.id ?? '-0-0')[1] === 7999, 'the last event');
+    assert.deepEqual(client.all.slice(0, 2).map((event) => event.type), ['connected', 'resync'], 'told before anything else');
+    assert.equal((await fetch(`http://${broker.ops.host}:${broker.ops.port}/healthz`)).status, 200);
+    client.cut();
+  } finally {
+    await broker.dispose();
+    fs.rmSync(broker.data, { recursive: true, force: true });
+  }
+});
+
 for (const sync of ['interval', 'always']) {
   broker_test(
     `while events are published without a pause, the join has neither gap nor double (${sync})`,
