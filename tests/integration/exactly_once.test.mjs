@@ -75,10 +75,10 @@ async function metrics(broker) {
   return figures;
 }
 
-/** The oldest offset that a partition's files have. */
-function oldest_offset(broker, p) {
+/** The offsets at which a partition's files begin, oldest first. */
+function segments_of(broker, p) {
   const names = fs.readdirSync(path.join(broker.data, String(p))).filter((name) => /^\d{20}\.seg$/.test(name));
-  return Number(names.sort()[0].slice(0, 20));
+  return names.map((name) => Number(name.slice(0, 20))).sort((a, b) => a - b);
 }
 
 const kinds = {
@@ -137,7 +137,7 @@ async function run(broker, t, options) {
       plan: options.plan ?? plans({}),
       ends: policy === '&policy=disconnect',
       crashes: crashes > 0,
-      oldest: (p) => oldest_offset(broker, p),
+      segments: (p) => segments_of(broker, p),
     });
     follower.follows = followed(patterns, channels);
     followers.push(follower);

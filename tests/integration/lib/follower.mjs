@@ -151,7 +151,7 @@ function full_vector(text, history, next) {
  *   plan(random) -> { cut_bytes, cut_ms, pause_bytes, pause_ms, away_ms }: how a connection goes, each may be missing
  *   ends        the broker may end its streams (policy=disconnect)
  *   crashes     the broker may be killed and come again
- *   oldest(p)   the oldest offset that partition p's files have: what expired is really gone
+ *   segments(p) where partition p's files begin: what expired is gone, or retired and about to be unlinked
  */
 export class Follower {
   constructor(name, broker, options) {
@@ -402,9 +402,9 @@ export class Follower {
     for (let p = 0; p < vector.length; p++) {
       const from = Math.max(this.promised[p] ?? this.start?.[p] ?? 0, (this.got[p].offsets.at(-1) ?? -1) + 1);
       if (vector[p] <= from) continue;
-      const oldest = this.options.oldest?.(p);
-      if (oldest !== undefined && (from >= oldest || vector[p] > oldest)) {
-        this.#fail(`${p}-${from} to ${vector[p]} expired, it was told, but the files begin at ${oldest}`);
+      const begin = this.options.segments?.(p);
+      if (begin !== undefined && (begin.length < 2 || (vector[p] > begin[0] && !begin.includes(vector[p])))) {
+        this.#fail(`${p}-${from} to ${vector[p]} expired, it was told, but the files begin at ${begin}`);
       }
       this.excused[p].push({ from, to: vector[p], reason: 'expired' });
     }
