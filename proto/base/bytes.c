@@ -94,23 +94,56 @@ unsigned tt_digits_u64(uint64_t value)
 {
     unsigned digits = 1;
 
-    while (value >= 10) {
-        value /= 10;
-        digits++;
+    /* Four at a time: ids and times stand in every frame, twice. */
+    while (value >= 10000) {
+        value /= 10000;
+        digits += 4;
     }
-    return digits;
+    return digits + (value >= 10) + (value >= 100) + (value >= 1000);
+}
+
+static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233"
+                            "34353637383940414243444546474849505152535455565758596061626364656667"
+                            "6869707172737475767778798081828384858687888990919293949596979899";
+
+/* Eight digits, with leading zeros. The four pairs do not wait for each other. */
+static void put_8(uint8_t *to, uint32_t value)
+{
+    uint32_t high = value / 10000, low = value % 10000;
+    memcpy(to, pairs + 2 * (high / 100), 2);
+    memcpy(to + 2, pairs + 2 * (high % 100), 2);
+    memcpy(to + 4, pairs + 2 * (low / 100), 2);
+    memcpy(to + 6, pairs + 2 * (low % 100), 2);
+}
+
+uint8_t *tt_put_u64(uint8_t *to, uint64_t value)
+{
+    uint8_t text[24];
+    uint8_t *at = text;
+    const uint64_t e8 = 100000000;
+    if (value < e8) {
+        put_8(text, (uint32_t)value);
+    } else {
+        uint64_t high = value / e8;
+        if (high >= e8) {
+            put_8(text, (uint32_t)(high / e8));
+            at += 8;
+        }
+        put_8(at, (uint32_t)(high % e8));
+        put_8(at + 8, (uint32_t)(value % e8));
+        at += 8;
+    }
+    const uint8_t *first = text;
+    while (*first == '0' && first != at + 7) first++;
+    size_t size = (size_t)(at + 8 - first);
+    memcpy(to, first, size);
+    return to + size;
 }
 
 void tt_write_u64(struct tt_writer *w, uint64_t value)
 {
-    char text[20];
-    size_t at = sizeof(text);
-
-    do {
-        text[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value != 0);
-    tt_write(w, text + at, sizeof(text) - at);
+    uint8_t text[TT_U64_DIGITS_MAX];
+    tt_write(w, text, (size_t)(tt_put_u64(text, value) - text));
 }
 
 void tt_write_i64(struct tt_writer *w, int64_t value)
@@ -118,9 +151,13 @@ void tt_write_i64(struct tt_writer *w, int64_t value)
     char text[21];
     struct tt_writer number = tt_writer(text, sizeof(text));
 
+    if (value >= 0) {
+        tt_write_u64(w, (uint64_t)value);
+        return;
+    }
     /* Whole or not at all: a sign without its number must not remain. */
-    if (value < 0) tt_write_char(&number, '-');
-    tt_write_u64(&number, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+    tt_write_char(&number, '-');
+    tt_write_u64(&number, 0 - (uint64_t)value);
     tt_write_bytes(w, tt_writer_bytes(&number));
 }
 

@@ -120,4 +120,18 @@ void tt_write_json_string(struct tt_writer *w, struct tt_bytes text);
 /* Number of decimal digits of a value, 1 to 20. */
 unsigned tt_digits_u64(uint64_t value);
 
+/* ---- into memory that is known to be large enough; each returns what lies behind ---- */
+#define TT_U64_DIGITS_MAX 20u
+uint8_t *tt_put_u64(uint8_t *to, uint64_t value); /* at most TT_U64_DIGITS_MAX bytes */
+static inline uint8_t *tt_put(uint8_t *to, const void *data, size_t size)
+{
+    memcpy(to, data, size);
+    return to + size;
+}
+static inline uint8_t *tt_put_bytes(uint8_t *to, struct tt_bytes b)
+{
+    return b.size == 0 ? to : tt_put(to, b.data, b.size);
+}
+#define TT_PUT_LITERAL(to, text) tt_put((to), (text), sizeof(text) - 1)
+
 #endif

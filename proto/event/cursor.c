@@ -269,6 +269,11 @@ void tt_cursor_write_narrow(struct tt_writer *w, const struct tt_position *posit
 {
     TT_ASSERT(partitions == 0 || position->partition < partitions);
     tt_position_write(w, position);
+    tt_cursor_write_partitions(w, partitions);
+}
+
+void tt_cursor_write_partitions(struct tt_writer *w, uint32_t partitions)
+{
     if (partitions == 0) return;
     tt_write_char(w, '/');
     tt_write_u64(w, partitions);

@@ -84,6 +84,8 @@ TT_MUST_USE uint64_t *tt_cursor_add(struct tt_cursor *cursor, struct tt_history 
 /* Writes the narrow form for an event: `partitions` 0 leaves `/N` out. */
 void tt_cursor_write_narrow(struct tt_writer *w, const struct tt_position *position,
                             uint32_t partitions);
+/* What that writes behind the text of the position. */
+void tt_cursor_write_partitions(struct tt_writer *w, uint32_t partitions);
 size_t tt_cursor_narrow_bytes(const struct tt_position *position, uint32_t partitions);
 
 /* Writes the full form. Every entry must be an offset, not UNKNOWN or BEGINNING (asserted). All

@@ -482,7 +482,43 @@ size_t tt_envelope_bytes(const struct tt_placed_event *placed)
     return bytes;
 }
 
+size_t tt_envelope_bytes_max(const struct tt_placed_event *placed)
+{
+    const struct tt_event *e = &placed->event;
+    return LITERAL_BYTES(OPEN_TYPE THEN_CHANNEL THEN_PAYLOAD THEN_TIME THEN_ID AFTER_ID
+                             THEN_CONFLATE THEN_OP THEN_HEADERS THEN_ENCODING CLOSE) +
+           e->type.size + 2 * e->channel.size + e->payload.size + e->headers.size + 20 +
+           TT_POSITION_TEXT_MAX;
+}
+
 void tt_envelope_write(struct tt_writer *w, const struct tt_placed_event *placed)
+{
+    uint8_t text[TT_POSITION_TEXT_MAX];
+    struct tt_writer id = tt_writer(text, sizeof(text));
+    tt_position_write(&id, &placed->position);
+    tt_envelope_write_with_id(w, placed, tt_writer_bytes(&id));
+}
+
+uint8_t *tt_envelope_put(uint8_t *to, const struct tt_placed_event *placed, struct tt_bytes id)
+{
+    const struct tt_event *e = &placed->event;
+    if (e->flags != 0 || e->headers.size != 0 || e->timestamp_ms < 0) return NULL;
+    if (escapes_in(e->channel) != 0) return NULL;
+    to = TT_PUT_LITERAL(to, OPEN_TYPE);
+    to = tt_put_bytes(to, e->type);
+    to = TT_PUT_LITERAL(to, THEN_CHANNEL);
+    to = tt_put_bytes(to, e->channel);
+    to = TT_PUT_LITERAL(to, THEN_PAYLOAD);
+    to = tt_put_bytes(to, e->payload);
+    to = TT_PUT_LITERAL(to, THEN_TIME);
+    to = tt_put_u64(to, (uint64_t)e->timestamp_ms);
+    to = TT_PUT_LITERAL(to, THEN_ID);
+    to = tt_put_bytes(to, id);
+    return TT_PUT_LITERAL(to, AFTER_ID CLOSE);
+}
+
+void tt_envelope_write_with_id(struct tt_writer *w, const struct tt_placed_event *placed,
+                               struct tt_bytes id)
 {
     const struct tt_event *e = &placed->event;
     WRITE_LITERAL(w, OPEN_TYPE);
@@ -494,7 +530,7 @@ void tt_envelope_write(struct tt_writer *w, const struct tt_placed_event *placed
     WRITE_LITERAL(w, THEN_TIME);
     tt_write_i64(w, e->timestamp_ms);
     WRITE_LITERAL(w, THEN_ID);
-    tt_position_write(w, &placed->position);
+    tt_write_bytes(w, id);
     WRITE_LITERAL(w, AFTER_ID);
     if ((e->flags & TT_EVENT_NEVER_CONFLATE) != 0) WRITE_LITERAL(w, THEN_CONFLATE);
     if ((e->flags & TT_EVENT_OP_DELETE) != 0) WRITE_LITERAL(w, THEN_OP);

@@ -70,6 +70,13 @@ void tt_ndjson_drop(struct tt_ndjson *n, size_t bytes);
 /* The outgoing envelope, members in the order of broker/API.md; and the exact number of bytes it
  * takes. */
 size_t tt_envelope_bytes(const struct tt_placed_event *placed);
+size_t tt_envelope_bytes_max(const struct tt_placed_event *placed); /* cheaper, never less */
 void tt_envelope_write(struct tt_writer *w, const struct tt_placed_event *placed);
+/* The ordinary envelope, without the members that few events have, into memory of at least
+ * tt_envelope_bytes_max(); returns what lies behind it, or null: it is not that ordinary. */
+uint8_t *tt_envelope_put(uint8_t *to, const struct tt_placed_event *placed, struct tt_bytes id);
+/* The same with the text of its position, for those who have it. */
+void tt_envelope_write_with_id(struct tt_writer *w, const struct tt_placed_event *placed,
+                               struct tt_bytes id);
 
 #endif

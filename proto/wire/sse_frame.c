@@ -1,6 +1,7 @@
 #include "proto/wire/sse_frame.h"
 
 #include "proto/base/assert.h"
+#include "proto/event/cursor.h"
 #include "proto/wire/envelope.h"
 
 #define EVENT_FIELD        "event: "
@@ -82,30 +83,84 @@ static void write_b_body(struct tt_writer *w, struct tt_bytes cursor)
     tt_write_char(w, '\n');
 }
 
+/* The lines before the id line. id: the text of the event's position. */
+static void write_a_body(struct tt_writer *w, const struct tt_placed_event *placed,
+                         struct tt_sse_form form, struct tt_bytes id)
+{
+    if (has_name(&placed->event, form)) {
+        tt_write(w, EVENT_FIELD, FIELD_BYTES(EVENT_FIELD));
+        tt_write_bytes(w, placed->event.type);
+        tt_write_char(w, '\n');
+    }
+    if (form.payload_only) {
+        tt_sse_write_data(w, placed->event.payload);
+    } else {
+        tt_write(w, DATA_FIELD, FIELD_BYTES(DATA_FIELD));
+        tt_envelope_write_with_id(w, placed, id);
+        tt_write_char(w, '\n');
+    }
+}
+
 void tt_sse_event_write(uint8_t *out, const struct tt_sse_layout *layout,
                         const struct tt_placed_event *placed, struct tt_sse_form form,
                         struct tt_bytes cursor)
 {
     struct tt_writer w = tt_writer(out, layout->bytes);
     tt_sse_chunk_write_head(&w, layout->a_body_bytes);
-    if (has_name(&placed->event, form)) {
-        tt_write(&w, EVENT_FIELD, FIELD_BYTES(EVENT_FIELD));
-        tt_write_bytes(&w, placed->event.type);
-        tt_write_char(&w, '\n');
-    }
-    if (form.payload_only) {
-        tt_sse_write_data(&w, placed->event.payload);
-    } else {
-        tt_write(&w, DATA_FIELD, FIELD_BYTES(DATA_FIELD));
-        tt_envelope_write(&w, placed);
-        tt_write_char(&w, '\n');
-    }
+    uint8_t text[TT_POSITION_TEXT_MAX];
+    struct tt_writer id = tt_writer(text, sizeof text);
+    if (!form.payload_only) tt_position_write(&id, &placed->position);
+    write_a_body(&w, placed, form, tt_writer_bytes(&id));
     tt_sse_chunk_write_end(&w);
     TT_ASSERT(w.size == layout->a_bytes);
     tt_sse_chunk_write_head(&w, layout->b_body_bytes);
     write_b_body(&w, cursor);
     tt_sse_chunk_write_end(&w);
     TT_ASSERT(w.size == layout->bytes && !w.overflow);
+}
+
+size_t tt_sse_event_lines_max(const struct tt_placed_event *placed, struct tt_sse_form form)
+{
+    const struct tt_event *e = &placed->event;
+    size_t data = form.payload_only ? tt_sse_data_bytes(e->payload)
+                                    : FIELD_BYTES(DATA_FIELD) + tt_envelope_bytes_max(placed) + 1;
+    return FIELD_BYTES(EVENT_FIELD) + e->type.size + 1 + data + FIELD_BYTES(ID_FIELD) +
+           TT_CURSOR_NARROW_MAX + 2;
+}
+
+void tt_sse_event_lines_write(struct tt_writer *w, const struct tt_placed_event *placed,
+                              struct tt_sse_form form, struct tt_bytes cursor, size_t id_bytes)
+{
+    TT_ASSERT(id_bytes <= cursor.size);
+    if (w->capacity - w->size >= tt_sse_event_lines_max(placed, form) && !form.payload_only) {
+        /* The way of nearly all events, without a look at the room for each piece. */
+        uint8_t *to = w->data + w->size;
+        if (has_name(&placed->event, form)) {
+            to = TT_PUT_LITERAL(to, EVENT_FIELD);
+            to = tt_put_bytes(to, placed->event.type);
+            *to++ = '\n';
+        }
+        to = TT_PUT_LITERAL(to, DATA_FIELD);
+        to = tt_envelope_put(to, placed, tt_bytes(cursor.data, id_bytes));
+        if (to != NULL) {
+            to = TT_PUT_LITERAL(to, "\n" ID_FIELD);
+            to = tt_put_bytes(to, cursor);
+            to = TT_PUT_LITERAL(to, "\n\n");
+            w->size = (size_t)(to - w->data);
+            return;
+        }
+    }
+    write_a_body(w, placed, form, tt_bytes(cursor.data, id_bytes));
+    write_b_body(w, cursor);
+}
+
+void tt_sse_chunk_write_fixed_head(uint8_t head[TT_SSE_FIXED_HEAD_BYTES], size_t body_bytes)
+{
+    TT_ASSERT(body_bytes > 0 && body_bytes < (1u << 24));
+    for (unsigned i = 6; i-- != 0; body_bytes >>= 4)
+        head[i] = (uint8_t) "0123456789abcdef"[body_bytes & 15];
+    head[6] = '\r';
+    head[7] = '\n';
 }
 
 size_t tt_sse_id_chunk_bytes(size_t cursor_bytes)

@@ -53,6 +53,15 @@ struct tt_sse_layout tt_sse_event_layout(const struct tt_placed_event *placed,
 void tt_sse_event_write(uint8_t *out, const struct tt_sse_layout *layout,
                         const struct tt_placed_event *placed, struct tt_sse_form form,
                         struct tt_bytes cursor);
+/* The same lines without any framing, for frames of many events; at most _max bytes. The cursor is
+ * a narrow one: it begins with the event's id, which takes id_bytes of it. */
+size_t tt_sse_event_lines_max(const struct tt_placed_event *placed, struct tt_sse_form form);
+void tt_sse_event_lines_write(struct tt_writer *w, const struct tt_placed_event *placed,
+                              struct tt_sse_form form, struct tt_bytes cursor, size_t id_bytes);
+/* The head of a chunk in a fixed width (leading zeros are allowed, RFC 9112 section 7.1), for those
+ * whose size is known only at their end. */
+#define TT_SSE_FIXED_HEAD_BYTES 8u
+void tt_sse_chunk_write_fixed_head(uint8_t head[TT_SSE_FIXED_HEAD_BYTES], size_t body_bytes);
 /* Chunk B alone: "id: " cursor LF LF with its framing, or LF alone for an empty cursor. *body and
  * *body_bytes: the inside. Also a bare id line, which moves the cursor without an event. */
 size_t tt_sse_id_chunk_bytes(size_t cursor_bytes);

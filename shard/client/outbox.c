@@ -80,6 +80,12 @@ struct tt_frame *tt_outbox_first(const struct tt_outbox *o)
     return o->head_ == NULL ? NULL : o->head_->frames[o->head_->first];
 }
 
+struct tt_frame *tt_outbox_last(const struct tt_outbox *o)
+{
+    if (o->tail_ != NULL) return o->tail_->frames[o->tail_->end - 1];
+    return o->near_[1] != NULL ? o->near_[1] : o->near_[0];
+}
+
 struct tt_frame *tt_outbox_pop(struct tt_outbox *o, struct tt_outbox_pool *pool)
 {
     TT_ASSERT(o->count > 0);
@@ -133,7 +139,7 @@ enum tt_status tt_outbox_drop_events(struct tt_outbox *o, struct tt_outbox_pool 
         struct tt_frame *f = tt_outbox_pop(o, pool);
         bool keep = (i == 0 && sent != 0) || f->kind == TT_FRAME_CONTROL ||
                     ((f->kind == TT_FRAME_RESYNC || f->kind == TT_FRAME_GAP) && !dropped);
-        if (!keep && f->kind == TT_FRAME_EVENT) dropped = true;
+        if (!keep && (f->kind == TT_FRAME_EVENT || f->kind == TT_FRAME_EVENTS)) dropped = true;
         if (keep) {
             if (tt_outbox_push(o, pool, f) == TT_OK) continue;
             status = TT_ENOMEM;

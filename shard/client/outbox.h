@@ -53,6 +53,7 @@ static inline uint32_t tt_outbox_cost(const struct tt_frame *f)
 TT_MUST_USE enum tt_status tt_outbox_push(struct tt_outbox *o, struct tt_outbox_pool *pool,
                                           struct tt_frame *frame);
 struct tt_frame *tt_outbox_first(const struct tt_outbox *o); /* null: empty */
+struct tt_frame *tt_outbox_last(const struct tt_outbox *o);  /* null: empty */
 /* Takes the first frame out; the reference is the caller's. */
 struct tt_frame *tt_outbox_pop(struct tt_outbox *o, struct tt_outbox_pool *pool);
 

@@ -4,6 +4,7 @@
 
 #include "proto/base/assert.h"
 #include "shard/client/sse.h"
+#include "shard/replay/batch.h"
 #include "shard/replay/catchup.h"
 #include "shard/shard_internal.h"
 
@@ -44,7 +45,8 @@ static void advance(struct tt_client *client, const struct tt_frame *f)
 {
     uint64_t next;
     switch ((enum tt_frame_kind)f->kind) {
-    case TT_FRAME_EVENT: next = f->offset + 1; break;
+    case TT_FRAME_EVENT:
+    case TT_FRAME_EVENTS: next = f->offset + 1; break;
     case TT_FRAME_RESYNC:
     case TT_FRAME_GAP: next = f->offset; break;
     case TT_FRAME_HEARTBEAT:
@@ -61,7 +63,7 @@ static void advance(struct tt_client *client, const struct tt_frame *f)
 /* The vector of what will have been taken once this frame is, for its id line. */
 static void vector_through(uint64_t *vector, const struct tt_frame *f)
 {
-    if (f->kind == TT_FRAME_EVENT)
+    if (f->kind == TT_FRAME_EVENT || f->kind == TT_FRAME_EVENTS)
         vector[f->partition] = f->offset + 1;
     else if (f->kind == TT_FRAME_RESYNC || f->kind == TT_FRAME_GAP)
         vector[f->partition] = f->offset;
@@ -120,6 +122,7 @@ enum tt_pull tt_private_pull(struct tt_client *client, size_t budget, struct tt_
             struct tt_catchup_offer *offer = &c->offers[c->offers_count];
             *offer = (struct tt_catchup_offer){0};
             vector_through(vector, f);
+            if (f->kind == TT_FRAME_EVENTS && sent == 0) tt_batch_finish(f);
             unsigned first = n;
             if (needs_id(client, f, c->offers_count == 0)) {
                 struct tt_bytes a = a_part(client, f);

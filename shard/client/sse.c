@@ -307,7 +307,9 @@ void tt_sse_frame_taken(struct tt_client *client)
 {
     struct tt_shard *shard = client->shard;
     struct tt_frame *f = tt_outbox_pop(&client->outbox, &shard->outboxes);
-    if (f->kind == TT_FRAME_EVENT || f->kind == TT_FRAME_VALUE) {
+    if (f->kind == TT_FRAME_EVENTS) {
+        tt_metric_add(&shard->metrics.deliveries_sse, f->arrival);
+    } else if (f->kind == TT_FRAME_EVENT || f->kind == TT_FRAME_VALUE) {
         uint64_t deliveries = tt_metric_get(&shard->metrics.deliveries_sse) + 1;
         tt_metric_set(&shard->metrics.deliveries_sse, deliveries);
         if (f->arrival != 0) {

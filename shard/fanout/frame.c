@@ -4,9 +4,11 @@
 
 #include "proto/base/assert.h"
 
-/* Classes: every 64 bytes to 1 KiB (0..15), every 1 KiB to 16 KiB (16..30), beyond that plain
- * malloc. A quote of 200 bytes lies in a class of its own size, so little is wasted. */
+/* Classes: every 64 bytes to 1 KiB (0..15), every 1 KiB to 16 KiB (15..30), the 64 KiB of batches
+ * (31), beyond that plain malloc. A quote of 200 bytes lies in a class of its own size, so little
+ * is wasted. */
 #define CLASS_NONE      255u
+#define CLASS_BATCH     31u
 #define CACHE_BYTES_MAX (4u << 20)
 
 static unsigned class_of(size_t bytes, size_t *allocated)
@@ -23,10 +25,10 @@ static unsigned class_of(size_t bytes, size_t *allocated)
         return 14 + c;
     }
     *allocated = bytes;
-    return CLASS_NONE;
+    return bytes == TT_FRAME_BATCH_BYTES ? CLASS_BATCH : CLASS_NONE;
 }
 
-_Static_assert(14 + 16 < TT_FRAME_CLASSES, "every class has a list");
+_Static_assert(14 + 16 < CLASS_BATCH && CLASS_BATCH < TT_FRAME_CLASSES, "every class has a list");
 
 void tt_frame_memory_init(struct tt_frame_memory *m, size_t bytes_max)
 {

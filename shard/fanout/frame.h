@@ -19,6 +19,7 @@
 
 enum tt_frame_kind {
     TT_FRAME_EVENT = 0, /* dropped when its client is demoted: the log has it */
+    TT_FRAME_EVENTS,    /* many events, read from the log for one client; likewise */
     TT_FRAME_HEARTBEAT, /* dropped likewise: it may carry an id that leans on what stands before it
                          */
     TT_FRAME_VALUE,     /* of a snapshot: it has no id; dropped only when its client is closing */
@@ -33,9 +34,10 @@ struct tt_frame_memory;
 
 struct tt_frame {
     struct tt_frame_memory *memory_;
-    uint64_t arrival; /* events: number in the shard's order; 0: read from the log */
+    uint64_t
+        arrival; /* EVENT: number in the shard's order; 0: read from the log. EVENTS: how many */
     int64_t taken_us; /* events: when the broker took it */
-    uint64_t offset;  /* events: offset; RESYNC, GAP: the next offset it moves to */
+    uint64_t offset; /* events: offset, of the last one; RESYNC, GAP: the next offset it moves to */
     uint32_t partition;
     uint32_t references;
     uint32_t a_bytes; /* chunk A with its framing; == bytes where there is no B */
@@ -49,6 +51,8 @@ struct tt_frame {
 };
 
 #define TT_FRAME_CLASSES 40u
+#define TT_FRAME_BATCH_BYTES                                                                       \
+    (64u << 10) /* a frame of exactly this size, with its struct, is kept */
 
 struct tt_frame_memory {
     size_t bytes; /* held by frames in use */
@@ -65,6 +69,12 @@ void tt_frame_memory_deinit(struct tt_frame_memory *m); /* every frame must have
 /* A frame with room for `bytes`, one reference, everything else zero. Null: out of memory. */
 struct tt_frame *tt_frame_create(struct tt_frame_memory *m, size_t bytes);
 void tt_frame_put(struct tt_frame **frame);
+
+/* Bytes that fit into its data. */
+static inline size_t tt_frame_capacity(const struct tt_frame *f)
+{
+    return f->allocated_ - sizeof *f;
+}
 
 static inline struct tt_frame *tt_frame_get(struct tt_frame *frame)
 {

@@ -52,7 +52,8 @@ struct tt_catchup {
     uint32_t carry_sent;
     bool first_shared; /* the first frame was begun while LIVE: it ends in its shared form */
     uint32_t parts_count;
-    uint32_t next_part; /* round robin over the partitions */
+    uint32_t next_part;   /* round robin over the partitions */
+    uint32_t batch_bytes; /* memory of the next frame of many events; 0: the first */
     uint32_t offers_count;
     struct tt_catchup_offer *offers; /* scratch of the flush */
     struct tt_catchup_part parts[];

@@ -1,4 +1,5 @@
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -143,6 +144,10 @@ Test(bytes, digits_agree_with_what_is_written)
             struct tt_writer w = tt_writer(memory, sizeof(memory));
             tt_write_u64(&w, v);
             cr_assert_eq(w.size, tt_digits_u64(v));
+            char expected[32];
+            snprintf(expected, sizeof(expected), "%llu", (unsigned long long)v);
+            cr_assert_eq(strncmp((const char *)w.data, expected, w.size), 0, "%s", expected);
+            cr_assert_eq(w.size, strlen(expected));
         }
     }
     cr_assert_eq(tt_digits_u64(UINT64_MAX), 20);

@@ -146,3 +146,23 @@ Test(outbox, frames_of_a_size_are_used_again_without_asking_the_system)
         cr_assert_eq(memory.allocations, before, "size %zu", size);
     }
 }
+
+Test(outbox, the_last_frame_is_the_one_pushed_last)
+{
+    struct tt_outbox o = {0};
+    cr_assert_null(tt_outbox_last(&o));
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 40; i++) {
+            struct tt_frame *f = tt_frame_create(&memory, 10);
+            cr_assert_eq(tt_outbox_push(&o, &pool, f), TT_OK);
+            cr_assert_eq(tt_outbox_last(&o), f);
+        }
+        struct tt_frame *last = tt_outbox_last(&o);
+        while (o.count != 0) {
+            cr_assert_eq(tt_outbox_last(&o), last);
+            struct tt_frame *f = tt_outbox_pop(&o, &pool);
+            tt_frame_put(&f);
+        }
+        cr_assert_null(tt_outbox_last(&o));
+    }
+}

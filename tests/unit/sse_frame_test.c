@@ -65,6 +65,62 @@ Test(sse_frame, forms)
         cr_assert_eq(tt_sse_form_index(tt_sse_form_at(i)), i);
 }
 
+/* Frames of many events hold the same lines as those of one. */
+Test(sse_frame, lines_without_framing_are_the_insides_of_the_frame)
+{
+    struct tt_placed_event events[] = {an_event("update", "stock.AAPL", "{\"price\":174.32}"),
+                                       an_event("message", "a", "1"),
+                                       an_event("t", "quo\"te\\", "null"),
+                                       an_event("t", "h", "2"),
+                                       an_event("t", "f", "3"),
+                                       an_event("t", "n", "4")};
+    events[3].event.headers = tt_bytes_text("{\"a\":\"b\"}");
+    events[4].event.flags = TT_EVENT_NEVER_CONFLATE | TT_EVENT_OP_DELETE | TT_EVENT_BINARY;
+    events[5].event.timestamp_ms = -5;
+    events[5].position.offset = TT_OFFSET_MAX;
+    static const char *const behind[] = {"", "/8"};
+    for (unsigned i = 0; i < 2 * TT_SSE_FORMS * (sizeof events / sizeof *events); i++) {
+        const struct tt_placed_event *placed = &events[i / (2 * TT_SSE_FORMS)];
+        struct tt_sse_form form = tt_sse_form_at(i % TT_SSE_FORMS);
+        uint8_t cursor[64];
+        struct tt_writer id = tt_writer(cursor, sizeof cursor);
+        tt_position_write(&id, &placed->position);
+        size_t id_bytes = id.size;
+        tt_write_text(&id, behind[i / TT_SSE_FORMS % 2]);
+        struct tt_sse_layout layout = tt_sse_event_layout(placed, form, id.size);
+        uint8_t frame[512];
+        tt_sse_event_write(frame, &layout, placed, form, tt_writer_bytes(&id));
+        size_t most = tt_sse_event_lines_max(placed, form);
+        size_t exact = layout.a_body_bytes + layout.b_body_bytes;
+        cr_assert_geq(most, exact);
+        /* With room for the most, and with no byte more than it needs. */
+        for (size_t room = exact; room <= most; room += most - exact + (most == exact)) {
+            struct tt_writer w = tt_writer(guard_room(0, room), room);
+            tt_sse_event_lines_write(&w, placed, form, tt_writer_bytes(&id), id_bytes);
+            cr_assert(!w.overflow);
+            cr_assert_eq(w.size, exact);
+            cr_assert_eq(memcmp(w.data, frame + layout.a_body, layout.a_body_bytes), 0);
+            cr_assert_eq(
+                memcmp(w.data + layout.a_body_bytes, frame + layout.b_body, layout.b_body_bytes),
+                0);
+        }
+    }
+}
+
+Test(sse_frame, a_head_of_fixed_width_is_a_chunk_size)
+{
+    static const size_t sizes[] = {1, 15, 16, 4095, 65520, (1u << 24) - 1};
+    for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        uint8_t *head = guard_room(0, TT_SSE_FIXED_HEAD_BYTES);
+        char *end;
+        char text[TT_SSE_FIXED_HEAD_BYTES + 1] = "";
+        tt_sse_chunk_write_fixed_head(head, sizes[i]);
+        memcpy(text, head, TT_SSE_FIXED_HEAD_BYTES);
+        cr_assert_eq(strtoul(text, &end, 16), sizes[i]);
+        cr_assert_str_eq(end, "\r\n");
+    }
+}
+
 Test(sse_frame, chunk_heads_of_every_width)
 {
     static char payload[70000];
