@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "proto/base/assert.h"
-#include "shard/fanout/fanout.h"
 #include "shard/replay/replay_internal.h"
 #include "shard/replay/resume.h"
 #include "store/reader.h"
@@ -133,8 +132,7 @@ static void found(struct tt_since *s, uint64_t offset)
     if (++s->partition == s->end) s->state = SINCE_ENDED;
 }
 
-/* Nothing that can be seen was taken so late: what comes next. Files may have been read beyond R.
- */
+/* Nothing that can be seen was taken so late: what comes next, which may be beyond R. */
 static void found_none(struct tt_since *s)
 {
     uint64_t next = s->shard->arrivals.next[s->partition];
@@ -170,7 +168,7 @@ static void enter_memory(struct tt_since *s)
     tt_view_release(replay_of(s)->views, &s->view);
     s->phase = PHASE_MEMORY;
     s->sequence = tt_tail_find(tail_of(s), replay_of(s)->first[s->partition],
-                               tt_fanout_place(s->shard, s->partition), s->next);
+                               tt_tail_head(tail_of(s)), s->next);
 }
 
 /* Begins with the view, or with memory when nothing of it is in the file yet. */
@@ -331,7 +329,8 @@ static size_t step_walk(struct tt_since *s)
     return read_at(s, place, s->block_bytes);
 }
 
-/* R does not move within a step, so what was not found here comes by the tail. */
+/* To the head, also beyond what this shard has read: who has seen a record, and asks for its time,
+ * starts there. What is above R is not reused. */
 static size_t step_memory(struct tt_since *s)
 {
     struct tt_tail *tail = tail_of(s);
@@ -339,7 +338,7 @@ static size_t step_memory(struct tt_since *s)
         s->phase = PHASE_BEGIN; /* in an earlier turn; now it is in files */
         return RECORD_SLICE_BYTES;
     }
-    uint64_t end = tt_fanout_place(s->shard, s->partition);
+    uint64_t end = tt_tail_head(tail);
     uint32_t looked = 0;
     while (s->sequence < end && looked < MEMORY_DESCRIPTORS) {
         const struct tt_tail_descriptor *run;
@@ -352,6 +351,7 @@ static size_t step_memory(struct tt_since *s)
                 found(s, record.offset);
                 return (looked + 1) * RECORD_SLICE_BYTES;
             }
+            s->next = record.class == TT_RECORD_HOLE ? record.hole_end : record.offset + 1;
             s->sequence++;
         }
     }
