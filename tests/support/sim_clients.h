@@ -50,8 +50,10 @@ struct sim_publisher {
     struct sim_link *link;
     uint32_t first, count; /* of the batch that is not answered yet */
 };
-/* Sends a batch of `count` events with texts of at most `pad_max` bytes. It must be idle. */
-void sim_publish(struct sim_publisher *p, struct sim_ledger *l, uint32_t count, uint32_t pad_max);
+/* Sends a batch of `count` events with texts of at most `pad_max` bytes, on one channel or (-1) on
+ * any. It must be idle. */
+void sim_publish(struct sim_publisher *p, struct sim_ledger *l, uint32_t count, uint32_t pad_max,
+                 int channel);
 bool sim_publisher_idle(const struct sim_publisher *p);
 /* Takes the answer, if it is there. */
 void sim_publisher_take(struct sim_publisher *p, struct sim_ledger *l);

@@ -3,7 +3,8 @@
 
 #include "tests/support/sim_clients_internal.h"
 
-void sim_publish(struct sim_publisher *p, struct sim_ledger *l, uint32_t count, uint32_t pad_max)
+void sim_publish(struct sim_publisher *p, struct sim_ledger *l, uint32_t count, uint32_t pad_max,
+                 int channel)
 {
     uint64_t *random = &l->sim->random;
     TT_ASSERT(sim_publisher_idle(p) && count <= SIM_BATCH_MAX);
@@ -12,7 +13,9 @@ void sim_publish(struct sim_publisher *p, struct sim_ledger *l, uint32_t count, 
     p->first = l->count;
     p->count = count;
     for (uint32_t i = 0; i < count; i++) {
-        struct sim_event e = {.channel = (uint8_t)(sim_random(random) % l->channels_count),
+        struct sim_event e = {.channel =
+                                  (uint8_t)(channel >= 0 ? (uint64_t)channel
+                                                         : sim_random(random) % l->channels_count),
                               .pad = (uint32_t)sim_between(random, 0, pad_max),
                               .never_conflate = sim_chance(random, 5),
                               .deletes = sim_chance(random, 12)};

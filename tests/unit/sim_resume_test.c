@@ -24,7 +24,7 @@ struct schedule {
     struct sim_follower followers[FOLLOWERS_MAX];
     uint32_t followers_count, publishers_count;
     uint32_t pad_max;
-    unsigned kills;
+    unsigned kills, starts;
     unsigned step;
 };
 
@@ -103,10 +103,18 @@ static void kill_and_start(struct schedule *c)
     uint64_t *r = &c->sim.random;
     for (uint32_t i = 0; i < c->followers_count; i++)
         sim_follower_take(&c->followers[i], sim_between(r, 0, 20000));
-    sim_kill(&c->sim);
-    c->kills++;
+    if (sim_chance(r, 3)) {
+        sim_stop(&c->sim);
+    } else {
+        sim_kill(&c->sim);
+        c->kills++;
+    }
+    c->starts++;
     for (uint32_t i = 0; i < c->followers_count; i++) sim_follower_cut(&c->followers[i]);
-    for (uint32_t i = 0; i < c->publishers_count; i++) sim_publisher_lost(&c->publishers[i]);
+    for (uint32_t i = 0; i < c->publishers_count; i++) {
+        sim_publisher_take(&c->publishers[i], &c->ledger); /* the last answer */
+        sim_publisher_lost(&c->publishers[i]);
+    }
     sim_start(&c->sim);
     connect_publishers(c);
 }
@@ -121,7 +129,7 @@ static void act(struct schedule *c, const struct kind *kind)
         struct sim_publisher *p = &c->publishers[sim_random(r) % c->publishers_count];
         if (sim_publisher_idle(p))
             sim_publish(p, &c->ledger, (uint32_t)sim_between(r, 1, kind->large ? 6 : 40),
-                        c->pad_max);
+                        c->pad_max, -1);
     } else if (choice < 65) {
         steps(c, (unsigned)sim_between(r, 1, 12));
     } else if (choice < 88) {
@@ -135,7 +143,7 @@ static void act(struct schedule *c, const struct kind *kind)
         sim_follower_cut(f);
     } else if (choice < 98) {
         sim_pass_ns(&c->sim, sim_between(r, 1000, UINT64_C(150000000)));
-    } else if (kind->kills && c->kills < 2 && sim_chance(r, 6)) {
+    } else if (kind->kills && c->starts < 3 && sim_chance(r, 6)) {
         kill_and_start(c);
     }
 }
@@ -257,4 +265,62 @@ Test(sim_resume, across_retention, .timeout = 1500)
 Test(sim_resume, over_kills, .timeout = 1500)
 {
     many(&(struct kind){.kills = true}, 16);
+}
+
+/* What waits in a live client's outbox may fall so far behind what the shard has read that its
+ * place cannot be told any more: then it reads the log. */
+Test(sim_resume, at_the_edge_of_the_arrivals_ring, .timeout = 600)
+{
+    static const char *const two[] = {"a", "b"};
+    struct sim sim;
+    sim_init(&sim, 3, 2);
+    sim_option(&sim, "--log-partitions=2");
+    sim_option(&sim, "--log-sync=never");
+    sim_option(&sim, "--outbox-bytes=1MiB");
+    sim_option(&sim, "--stall-ms=24h");
+    sim_start(&sim);
+    struct sim_ledger l = {.sim = &sim, .channels = two, .channels_count = 2, .partitions = 2};
+    struct sim_publisher p = {.link = sim_connect(&sim, 0, 4096)};
+    struct sim_follower f[2];
+    uint64_t r = 5;
+    for (uint32_t i = 0; i < 2; i++) {
+        sim_follower_init(&f[i], &l, &r, i, false);
+        f[i].patterns_count = 1;
+        cr_assert_eq(tt_pattern_parse(tt_bytes_text("a"), &f[i].patterns[0], NULL), TT_OK);
+        f[i].ends = f[i].list = false;
+        strcpy(f[i].query,
+               i == 0 ? "/sse?channels=a&from=live" : "/sse?channels=a,a.x.*&from=live");
+        sim_follower_connect(&f[i], i, 600);
+        while (!f[i].begun && sim_step(&sim)) sim_follower_take(&f[i], SIZE_MAX);
+    }
+    uint64_t replays = 0;
+    for (uint32_t i = 0; i < 2; i++)
+        replays += tt_metric_get(&tt_shard_metrics(sim.world->shards[i])->replays);
+    for (unsigned batch = 0; batch < 66000 / SIM_BATCH_MAX; batch++) {
+        sim_publish(&p, &l, batch < 3 ? 2 : SIM_BATCH_MAX, batch < 3 ? 3000 : 0, batch < 3 ? 0 : 1);
+        for (unsigned i = 0; i < 10000 && !sim_publisher_idle(&p); i++) {
+            cr_assert(sim_step(&sim));
+            sim_publisher_take(&p, &l);
+        }
+        cr_assert(sim_publisher_idle(&p));
+    }
+    uint64_t after = 0;
+    for (uint32_t i = 0; i < 2; i++)
+        after += tt_metric_get(&tt_shard_metrics(sim.world->shards[i])->replays);
+    cr_assert_eq(after, replays + 2, "both were demoted");
+    for (uint32_t i = 0; i < 2; i++) {
+        for (unsigned n = 0; n < 100000 && !sim_follower_complete(&f[i]); n++) {
+            sim_step(&sim);
+            sim_follower_take(&f[i], 100);
+        }
+        sim_follower_finish(&f[i]);
+        cr_assert_eq(f[i].events, 6);
+        cr_assert_eq(f[i].connections, 1);
+        sim_follower_cut(&f[i]);
+        sim_follower_deinit(&f[i]);
+    }
+    cr_assert_eq(l.violations, 0);
+    sim_cut(&p.link);
+    sim_deinit(&sim);
+    sim_ledger_deinit(&l);
 }
