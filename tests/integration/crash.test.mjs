@@ -258,7 +258,7 @@ for (const sync of ['always', 'interval', 'never']) {
     broker_test(
       `kill -9 under load, ${rounds} rounds, --log-sync=${sync}, ${partitions} partitions`,
       {
-        args: [`--log-sync=${sync}`, `--log-partitions=${partitions}`, '--log-segment-bytes=8MiB', '--tail-bytes=8MiB', '--heartbeat-ms=100', '--drain-delay-ms=0', '--drain-ms=0'],
+        args: [`--log-sync=${sync}`, `--log-partitions=${partitions}`, '--log-segment-bytes=2MiB', '--tail-bytes=4MiB', '--heartbeat-ms=100', '--drain-delay-ms=0', '--drain-ms=0'],
         shards: 3,
         timeout: rounds * 30_000 + 4 * patience_ms,
       },
