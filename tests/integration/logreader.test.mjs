@@ -159,7 +159,8 @@ function compare(log, published) {
       if (event.flags & flags.timestamp_given) assert.equal(event.timestamp_ms, expected.timestamp_ms, at);
       else assert.equal(event.timestamp_ms, Math.floor(event.taken_us / 1000), at);
       const taken_ms = event.taken_us / 1000;
-      assert.ok(taken_ms > expected.before_ms - 5 && taken_ms < expected.after_ms + 5, `${at}: taken at ${taken_ms}`);
+      /* The time of the turn in which it was read; a turn may be long on a busy machine. */
+      assert.ok(taken_ms > expected.before_ms - 2000 && taken_ms < expected.after_ms + 5, `${at}: taken at ${taken_ms}`);
     }
   }
   const missing = [...published.answered.keys()].filter((id) => !found.has(id) && !expired(log, id));
