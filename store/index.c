@@ -249,14 +249,18 @@ static bool add_entry(struct tt_index *x, struct tt_index_list *list, uint64_t o
 {
     if (list->last == 0) return add_block(x, list, offset, place, flags);
     struct tt_index_block *block = tt_index_block_at(x, list->last);
-    uint8_t bytes[2 * TT_INDEX_VARINT_BYTES];
-    uint8_t *end = tt_index_put_varint(bytes, (offset - list->last_offset) << 2 | flags);
-    end = tt_index_put_varint(end, place - list->last_place);
-    size_t size = (size_t)(end - bytes);
     size_t capacity =
         ((size_t)TT_INDEX_UNIT << block->class) - offsetof(struct tt_index_block, data);
-    if (block->used + size > capacity) return add_block(x, list, offset, place, flags);
-    memcpy(block->data + block->used, bytes, size);
+    size_t left = capacity - block->used;
+    uint8_t bytes[2 * TT_INDEX_VARINT_BYTES];
+    uint8_t *at = block->data + block->used;
+    uint8_t *begin =
+        left >= sizeof bytes ? at : bytes; /* at once to its place, if it fits surely */
+    uint8_t *end = tt_index_put_varint(begin, (offset - list->last_offset) << 2 | flags);
+    end = tt_index_put_varint(end, place - list->last_place);
+    size_t size = (size_t)(end - begin);
+    if (size > left) return add_block(x, list, offset, place, flags);
+    if (begin == bytes) memcpy(at, bytes, size);
     block->used = (uint16_t)(block->used + size);
     block->count++;
     if (tt_index_is_value(flags)) block->has_value = 1;

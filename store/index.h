@@ -82,7 +82,8 @@ void tt_index_break(struct tt_index *index);
 
 /* ---- adding: by rising offset and place. TT_OK; TT_ENOMEM: it is broken. A broken one takes
  * everything and keeps nothing (TT_ENOMEM again), so the result may be ignored. ---- */
-/* About 40 ns among 100,000 channels. */
+/* About 40 ns, and the time of three to four cache misses where there are more channels than fit.
+ */
 enum tt_status tt_index_add(struct tt_index *index, uint64_t hash, uint64_t offset, uint64_t place,
                             uint32_t flags);
 enum tt_status tt_index_add_hole(struct tt_index *index, uint64_t first, uint64_t end,
