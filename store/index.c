@@ -5,10 +5,11 @@
 
 #include "proto/base/assert.h"
 
-#define TABLE_MIN       64u
-#define MOVES_PER_ADD   8u
-#define ARRAY_FIRST     16u
-#define OFFSET_STEP_MAX (UINT64_MAX >> 2) /* two bits are the flags' */
+#define TABLE_MIN               64u
+#define MOVES_PER_ADD           8u
+#define ARRAY_FIRST             16u
+#define PREFETCHED_CHANNELS_MIN 2048u             /* fewer stay in the cache */
+#define OFFSET_STEP_MAX         (UINT64_MAX >> 2) /* two bits are the flags' */
 
 _Static_assert(TT_INDEX_UNIT << TT_INDEX_CLASS_MAX <= TT_INDEX_SLAB_BYTES,
                "a block is in one slab");
@@ -289,6 +290,23 @@ enum tt_status tt_index_add(struct tt_index *x, uint64_t hash, uint64_t offset, 
     x->entries++;
     x->next_offset = offset + 1;
     return TT_OK;
+}
+
+void tt_index_prefetch(const struct tt_index *x, uint64_t hash, unsigned step)
+{
+    if (x->broken || x->lists_count < PREFETCHED_CHANNELS_MIN) return;
+    const struct tt_index_slot *slot = &x->table.slots[(uint32_t)hash & x->table.mask];
+    if (step == 0) {
+        __builtin_prefetch(slot);
+        return;
+    }
+    /* The first slot is its own mostly; where it is not, nothing is won. */
+    if (slot->list == 0 || slot->hash != (uint32_t)hash) return;
+    const struct tt_index_list *list = tt_index_list_at(x, slot->list - 1);
+    if (step == 1)
+        __builtin_prefetch(list, 1);
+    else if (list->last != 0)
+        __builtin_prefetch(tt_index_block_at(x, list->last), 1);
 }
 
 enum tt_status tt_index_add_hole(struct tt_index *x, uint64_t first, uint64_t end, uint64_t place)

@@ -98,6 +98,11 @@ enum tt_status tt_index_add_idempotency(struct tt_index *index,
 enum tt_status tt_index_add_record(struct tt_index *index, const struct tt_record *record,
                                    uint64_t hash, uint64_t place);
 
+/* What adding an entry of this hash will touch is fetched, for whoever knows some hashes ahead:
+ * first all with step 0, then some before each is added with step 1, then 2. Says nothing, changes
+ * nothing. */
+void tt_index_prefetch(const struct tt_index *index, uint64_t hash, unsigned step);
+
 /* ---- asking; a broken index answers as if it were empty ---- */
 uint32_t tt_index_channels(const struct tt_index *index);
 uint64_t tt_index_entries(const struct tt_index *index);

@@ -19,6 +19,7 @@ bool tt_log_no_space(const struct tt_log *log)
 }
 
 #define PREFETCH_BYTES_MAX 2048u
+#define PREFETCH_EVENTS    8u
 #define INDEX_BYTES_MIN    ((size_t)8 << 20)
 /* What a job of keep.h takes at most: two windows that hold the largest record, and a batch. */
 #define KEEP_BYTES ((uint64_t)12 << 20)
@@ -181,6 +182,8 @@ static void look_ahead(const struct tt_log *log, struct tt_log_opened *opened,
         opened[i].hash = tt_hash(&log->identity.hash_key, events[i].channel);
     for (unsigned stage = 0; stage < 3 && count > 1; stage++)
         for (uint32_t i = 0; i < count; i++) tt_values_prefetch(log->values, opened[i].hash, stage);
+    for (uint32_t i = 0; i < count && log->index != NULL; i++)
+        tt_index_prefetch(log->index, opened[i].hash, 0);
 }
 
 /* The slots of the events' channels; each channel is hashed once. Nothing is kept of a failure. */
@@ -259,9 +262,15 @@ enum tt_status tt_log_append(struct tt_log *log, const struct tt_log_now *now,
     status = open_channels(log, events, count);
     if (status != TT_OK) return status;
     *first_offset = log->next_offset;
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
+        /* With many channels nothing of what is touched is in the cache. */
+        for (unsigned step = 1; step <= 2 && log->index != NULL; step++) {
+            uint32_t ahead = i + PREFETCH_EVENTS / step;
+            if (ahead < count) tt_index_prefetch(log->index, log->opened[ahead].hash, step);
+        }
         append_one(log, now, &events[i], idempotency == NULL ? NULL : &idempotency[i],
                    &log->opened[i]);
+    }
     tt_values_commit(log->values);
     *end_place = log->place;
     log->appends++;

@@ -443,6 +443,8 @@ bool tt_replay_step(struct tt_shard *shard)
         bool full = shard->replay_frames.bytes > shard->replay_frames.bytes_max;
         if (wants_step(c) && !full)
             used = step_client(c, budget < TT_PULL_BYTES_MAX ? budget : TT_PULL_BYTES_MAX);
+        else if (c->indexed != NULL && !has_room(client) && !tt_indexed_waits(c->indexed))
+            tt_indexed_close(&c->indexed); /* others may need the memory */
         budget -= used < budget ? used : budget;
         if (client->catchup != c) continue; /* live again, or gone */
         tt_catchup_try_join(client);

@@ -222,20 +222,19 @@ size_t tt_indexed_step(struct tt_client *client, size_t budget)
             x->waiting = true;
             return used;
         }
+        room = false;
         if (status == TT_OK) {
             used += record.length + sizeof(struct tt_lookup_item);
-            room = tt_catchup_take_record(client, x->partition, &record);
             part->place = 0;
-            continue;
-        }
-        if (status == TT_END) {
+            room = tt_catchup_take_record(client, x->partition, &record);
+        } else if (status == TT_END) {
             if (part->pos < x->request.lookup.key) part->pos = x->request.lookup.key;
         } else {
             gone(client, part, x, &x->items[index]);
         }
-        room = false;
+        /* What was queued may have ended the client, or made it begin anew at what it has taken. */
+        if (client->catchup != c || c->indexed != x) return used;
     }
-    if (client->catchup == c && (!room || client->state != TT_CLIENT_CATCHUP))
-        tt_indexed_close(&c->indexed);
+    if (!room || client->state != TT_CLIENT_CATCHUP) tt_indexed_close(&c->indexed);
     return used;
 }
