@@ -79,13 +79,13 @@ static enum tt_status not_allowed(struct parse *p, const struct parameter *param
 static bool is_later(const struct parameter *parameter, struct tt_bytes value)
 {
     switch (parameter->kind) {
-    case KIND_LATER:
-    case KIND_LAST: return true;
-    case KIND_FROM: return tt_bytes_is(value, "snapshot");
+    case KIND_LATER: return true;
     case KIND_POLICY: return tt_bytes_is(value, "conflate");
+    case KIND_FROM:
     case KIND_CHANNELS:
     case KIND_TYPES:
     case KIND_CURSOR:
+    case KIND_LAST:
     case KIND_FORMAT:
     case KIND_EVENT:
     case KIND_HEARTBEAT:

@@ -11,9 +11,10 @@
 #include "proto/event/channel.h"
 #include "proto/wire/sse_frame.h"
 
-#define TT_SUBSCRIBE_BODY_BYTES_MAX (64u << 10) /* of POST /sse and POST /subscribe; over it: 413  \
-                                                 */
-#define TT_SUBSCRIBE_TYPES_MAX       32u        /* types= entries; over it: 400 */
+#define TT_SUBSCRIBE_BODY_BYTES_MAX                                                                \
+    (64u << 10)                          /* of POST /sse and POST /subscribe; over it: 413         \
+                                          */
+#define TT_SUBSCRIBE_TYPES_MAX       32u /* types= entries; over it: 400 */
 #define TT_SUBSCRIBE_LAST_MAX        1000u
 #define TT_SUBSCRIBE_FROM_MS_MAX     (UINT64_MAX >> 12) /* microseconds fit 64 bits */
 #define TT_SUBSCRIBE_LABEL_BYTES_MAX 64u

@@ -182,6 +182,8 @@ void tt_client_move(struct tt_client *client, enum tt_client_event event,
         if (from == TT_CLIENT_CLOSING) return;
         client->reason = (uint8_t)reason;
         set_state(client, to);
+        /* Its last bytes may wait for the peer for long: what it would have read next must not. */
+        if (client->catchup != NULL) tt_snapshot_destroy(&client->catchup->snapshot);
         if (tt_outbox_drop_events(&client->outbox, &shard->outboxes) != TT_OK)
             tt_exchange_abort(&client->exchange, TT_CLOSE_INTERNAL);
         else if (client->started)

@@ -400,8 +400,7 @@ static bool is_ahead(const struct tt_catchup *c)
     return false;
 }
 
-/* Drops the batches of clients whose socket takes nothing: the log has them. Values of a snapshot
- * it has not in this order: after a longer time the client is closed, and begins anew. */
+/* Drops the batches of clients whose socket takes nothing: the log has them. */
 static void relieve(struct tt_shard *shard)
 {
     for (uint32_t s = tt_pool_next(&shard->clients, 0);
@@ -411,10 +410,29 @@ static void relieve(struct tt_shard *shard)
         uint32_t silent_ms = (uint32_t)(shard->now_ns / 1000000) - client->taken_ms;
         if (client->state == TT_CLIENT_CATCHUP && client->outbox.count > 1 && silent_ms > 1000)
             tt_catchup_overflow(client);
-        else if (client->state == TT_CLIENT_SNAPSHOT && client->outbox.count > 1 &&
-                 silent_ms > SNAPSHOT_SILENT_MS_MAX)
+    }
+}
+
+/* What a snapshot has queued cannot be read again in this order: its client is closed when memory
+ * is short, and begins anew. */
+static void relieve_snapshots(struct tt_shard *shard)
+{
+    for (uint32_t s = tt_pool_next(&shard->clients, 0); s != TT_SLOT_NONE;
+         s = tt_pool_next(&shard->clients, s + 1)) {
+        struct tt_client *client = tt_pool_at(&shard->clients, s);
+        if (client->state == TT_CLIENT_SNAPSHOT && tt_snapshot_is_stuck(client->catchup->snapshot))
             tt_client_finish(client, TT_CLOSE_SLOW, NULL);
     }
+}
+
+static void relieve_memory(struct tt_shard *shard)
+{
+    bool full = shard->replay_frames.bytes > shard->replay_frames.bytes_max;
+    if (!full && !shard->replay->starved) return;
+    shard->replay->starved = false;
+    if (full) relieve(shard);
+    relieve_snapshots(shard);
+    tt_replay_tidy_soon(shard); /* who waits for memory is looked at again, also on an idle shard */
 }
 
 void tt_replay_begin_turn(struct tt_shard *shard)
@@ -431,7 +449,7 @@ bool tt_replay_step(struct tt_shard *shard)
     tt_search_run(shard);
     bool more = tt_since_step(shard);
     if (tt_list_empty(&r->rotation)) return more;
-    if (shard->replay_frames.bytes > shard->replay_frames.bytes_max) relieve(shard);
+    relieve_memory(shard);
     size_t budget = TT_TURN_CATCHUP_BYTES_MAX;
     struct tt_list again;
     tt_list_init(&again);

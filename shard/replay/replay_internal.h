@@ -27,6 +27,8 @@ struct tt_replay {
     uint32_t since_running;
     struct tt_timer tidy;   /* armed while files are open or segments wait to be forgotten */
     size_t block_bytes;     /* of what is read from files: blocks, items, filters */
+    size_t snapshot_bytes;  /* the part of it that snapshots hold */
+    bool starved;           /* a snapshot waits for memory */
     uint64_t *first;        /* of each tail: first sequence in memory, loaded once a turn */
     uint64_t *first_offset; /* and its offset */
 };

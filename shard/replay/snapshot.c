@@ -46,6 +46,7 @@ struct tt_snapshot {
     bool waiting;   /* for an answer, a search or a read */
     bool again;     /* the batch is what was gone the first time */
     uint8_t tries;
+    uint32_t given_ms; /* low bits of the shard's clock when something was queued last */
     uint32_t part;     /* of client->catchup */
     uint32_t ask;      /* the batch begins with this one */
     uint32_t next_ask; /* the one behind it does with this one */
@@ -120,13 +121,20 @@ enum tt_status tt_snapshot_create(struct tt_client *client, const struct tt_snap
     return TT_OK;
 }
 
+static void count_bytes(struct tt_snapshot *s, size_t more, size_t less)
+{
+    struct tt_replay *r = s->shard->replay;
+    s->counted += more - less;
+    r->snapshot_bytes += more - less;
+    r->block_bytes += more - less;
+}
+
 /* Memory of a batch. */
 static void *take(struct tt_snapshot *s, size_t count, size_t size)
 {
     void *p = malloc(count * size);
     if (p == NULL) return NULL;
-    s->counted += count * size;
-    s->shard->replay->block_bytes += count * size;
+    count_bytes(s, count * size, 0);
     return p;
 }
 
@@ -134,8 +142,7 @@ static void give_back(struct tt_snapshot *s, void *p, size_t count, size_t size)
 {
     if (p == NULL) return;
     TT_ASSERT(s->counted >= count * size);
-    s->counted -= count * size;
-    s->shard->replay->block_bytes -= count * size;
+    count_bytes(s, 0, count * size);
     free(p);
 }
 
@@ -239,10 +246,11 @@ static enum tt_status prepare(struct tt_snapshot *s, uint32_t channels, uint32_t
     uint32_t room = s->items == NULL ? items_room(s, channels, by_pattern) : 0;
     size_t need = channels * sizeof *l->channels +
                   ((size_t)channels * each + room) * sizeof(struct tt_lookup_item);
-    if (shard->replay_frames.bytes + shard->replay->block_bytes + need >
-            shard->replay_frames.bytes_max &&
-        shard->replay->block_bytes != s->counted) /* alone it may always */
+    /* Without room still one at a time, so that everybody gets on. */
+    if (!tt_replay_has_memory(shard, need) && shard->replay->snapshot_bytes != s->counted) {
+        shard->replay->starved = true;
         return TT_FULL;
+    }
     *l = (struct tt_lookup){.kind = s->last == 0 ? TT_LOOKUP_VALUE : TT_LOOKUP_LAST,
                             .partition = partition_of(s),
                             .last = s->last,
@@ -311,6 +319,7 @@ static bool ask_again(struct tt_snapshot *s)
 
 static void next_partition(struct tt_snapshot *s)
 {
+    drop_items(s); /* the next one may need more room */
     s->part++;
     s->ask = 0;
     s->key = 0;
@@ -378,6 +387,17 @@ static void prune(struct tt_snapshot *s)
     s->cutoff = s->items[0].offset;
 }
 
+/* A slow client keeps what it needs, not what there might have been. */
+static void shrink_items(struct tt_snapshot *s)
+{
+    if (s->items_count == 0 || s->items_count == s->items_max) return;
+    void *items = realloc(s->items, s->items_count * sizeof *s->items);
+    if (items == NULL) return;
+    count_bytes(s, 0, (s->items_max - s->items_count) * sizeof *s->items);
+    s->items = items;
+    s->items_max = s->items_count;
+}
+
 /* In the order in which they are read and sent. */
 static void sort_items(struct tt_snapshot *s)
 {
@@ -385,6 +405,7 @@ static void sort_items(struct tt_snapshot *s)
         prune(s);
     else if (s->items_count != 0)
         qsort(s->items, s->items_count, sizeof *s->items, by_place);
+    shrink_items(s);
     if (s->skipped == 0) return;
     const struct tt_world *world = s->shard->world;
     struct tt_position from = {world->history, partition_of(s), s->skipped_first};
@@ -411,8 +432,9 @@ static void collect(struct tt_snapshot *s, const struct tt_lookup_item *found, u
             skip(s, item->offset, item->offset, 1);
             continue;
         }
-        if (s->items_count == s->items_max) prune(s);
-        TT_ASSERT(s->items_count < s->items_max);
+        if (s->items_count == s->items_max && s->last != 0) prune(s);
+        if (s->items_count == s->items_max)
+            break; /* values: more channels of one hash than asked */
         s->items[s->items_count++] = *item;
     }
     s->tries = 0;
@@ -499,6 +521,7 @@ static void give(struct tt_snapshot *s, const struct tt_lookup_item *item,
         return;
     }
     f->kind = TT_FRAME_VALUE;
+    s->given_ms = (uint32_t)(shard->now_ns / 1000000) | 1; /* 0: nothing was */
     s->events++;
     tt_metric_add(&shard->metrics.snapshot_events, 1);
     tt_client_queue(s->client, f);
@@ -566,6 +589,19 @@ static void end(struct tt_snapshot *s)
     tt_client_queue(client, f);
     if (client->state == TT_CLIENT_SNAPSHOT)
         tt_client_move(client, TT_CLIENT_SNAPSHOT_END, TT_CLOSE_NONE);
+}
+
+static uint32_t now_ms(const struct tt_snapshot *s)
+{
+    return (uint32_t)(s->shard->now_ns / 1000000);
+}
+
+bool tt_snapshot_is_stuck(const struct tt_snapshot *s)
+{
+    const struct tt_frame *f = tt_outbox_first(&s->client->outbox);
+    return f != NULL && f->kind != TT_FRAME_HEARTBEAT && s->given_ms != 0 &&
+           now_ms(s) - s->given_ms > TT_SNAPSHOT_SILENT_MS &&
+           now_ms(s) - s->client->taken_ms > TT_SNAPSHOT_SILENT_MS;
 }
 
 bool tt_snapshot_wants_step(const struct tt_snapshot *s)

@@ -29,6 +29,8 @@ struct tt_snapshot;
 #define TT_SNAPSHOT_BATCH_EVENTS   4096u /* of one answer with last=N; at least one channel's */
 #define TT_SNAPSHOT_LAST_MAX       10000u /* last=N: events of each partition; over it: told by gap */
 
+#define TT_SNAPSHOT_SILENT_MS 5000u /* when memory is short; over it the client is closed */
+
 /* What a client asked for. */
 struct tt_snapshot_options {
     uint32_t last; /* 0: values */
@@ -45,6 +47,8 @@ TT_MUST_USE enum tt_status tt_snapshot_create(struct tt_client *client,
                                               const struct tt_snapshot_options *options);
 /* Forgets it: what is under way ends without its client. Nulls *snapshot; harmless with null. */
 void tt_snapshot_destroy(struct tt_snapshot **snapshot);
+/* Its client has taken nothing of what was queued for it for TT_SNAPSHOT_SILENT_MS. */
+bool tt_snapshot_is_stuck(const struct tt_snapshot *snapshot);
 /* It could do something now. */
 bool tt_snapshot_wants_step(const struct tt_snapshot *snapshot);
 /* One step; returns the bytes that were looked at, 0: nothing could be done now. The client may

@@ -205,3 +205,127 @@ broker_test('a client that is slow is changed, too', { args: ['--outbox-bytes=4K
   assert.equal(client.events.length, 500);
   client.cut();
 });
+
+/* ---- added channels with their history ---- */
+
+/** The events between two control events, or to the end. */
+function section(client, from, to) {
+  const begin = from === undefined ? 0 : client.all.indexOf(from) + 1;
+  const end = to === undefined ? client.all.length : client.all.indexOf(to);
+  return client.all.slice(begin, end).filter((event) => !event.control);
+}
+
+const snapshot_ends = (client) => client.all.filter((event) => event.type === 'snapshot-end');
+
+broker_test('added channels begin with their values, without ids', { small: true }, async (broker) => {
+  await publish_all(broker, [
+    { channel: 'a', payload: 1 },
+    { channel: 'b', payload: 1 },
+    { channel: 'b', payload: 2 },
+    { channel: 'c.x', payload: 1 },
+    { channel: 'c.y', payload: 1 },
+  ]);
+  const client = await subscribe(broker, '/sse?channels=a,c.x');
+  await publish(broker, { channel: 'a', payload: 2 });
+  await client.received(1);
+  await changed(broker, client, { channels: ['a', 'b', 'c.*', 'none'], from: 'snapshot' });
+  const [end] = await client.when((c) => (snapshot_ends(c).length === 1 ? snapshot_ends(c) : undefined), 'snapshot-end');
+  const values = section(client, client.events[0], end);
+  assert.deepEqual(values.map(({ json }) => `${json.channel}:${json.payload}`).sort(), ['b:2', 'c.y:1'],
+    'c.x was followed before: its value is known');
+  for (const event of values) assert.equal(event.id, undefined);
+  assert.ok(end.id);
+  assert.equal(end.json.events, 2);
+  await publish_all(broker, [{ channel: 'b', payload: 3 }, { channel: 'a', payload: 3 }]);
+  await client.received(5);
+  assert.deepEqual(seen(client).slice(3), ['b:3', 'a:3']);
+  await changed(broker, client, { channels: ['a'], from: 'snapshot' });
+  await publish(broker, { channel: 'a', payload: 4 });
+  await client.received(6);
+  assert.equal(snapshot_ends(client).length, 1, 'nothing was added: no snapshot');
+  client.cut();
+});
+
+broker_test('added channels begin with their last events', { args: ['--log-partitions=4'], shards: 3 }, async (broker) => {
+  const names = range(8, (i) => `c${i}`);
+  await publish_all(broker, range(80, (i) => ({ channel: names[i % 8], payload: Math.floor(i / 8) })));
+  const client = await subscribe(broker, '/sse?channels=c0');
+  await changed(broker, client, { channels: names, last: 3 });
+  const end = await client.control('snapshot-end');
+  const got = section(client, undefined, end).map(({ json }) => `${json.channel}:${json.payload}`).sort();
+  assert.deepEqual(got, names.slice(1).flatMap((name) => [7, 8, 9].map((n) => `${name}:${n}`)));
+  assert.ok(end.id.startsWith('~'), 'it became full');
+  const answer = await change(broker, client, { channels: names, last: 3, from: 'snapshot' });
+  assert_error({ status: answer.status, body: Buffer.from(answer.text), json: answer.json }, 400, 'last', 'so does from');
+  client.cut();
+});
+
+broker_test(
+  'history joins what comes without a gap or a double, and what was followed goes on',
+  { args: ['--log-partitions=2'], shards: 3 },
+  async (broker, t) => {
+    const random = seeded(t);
+    const all = range(20, (i) => `c${i}`);
+    const kept = all.slice(0, 3);
+    const sequence = new Sequence();
+    const feed = new Feed(broker, publish_lines, () => sequence.event(random.pick(all)));
+    await feed.more(5);
+    for (let round = 0; round < 8; round++) {
+      const last = random.pick([0, 0, 1, 5]);
+      const client = await subscribe(broker, `/sse?channels=${kept}`);
+      await client.received(5);
+      const more = random.pick([['*'], [...kept, ...all.slice(3, 9)], [...kept, 'c5']]);
+      await changed(broker, client, { channels: more, ...(last === 0 ? { from: 'snapshot' } : { last }) });
+      const end = await client.control('snapshot-end');
+      await client.when((c) => section(c, end).length >= 60, 'events behind the snapshot');
+      const history = client.all.slice(0, client.all.indexOf(end)).filter((event) => !event.control && event.id === undefined);
+      const live = client.events.filter((event) => event.id !== undefined);
+      const added = all.filter((c) => !kept.includes(c) && (more[0] === '*' || more.includes(c)));
+      assert_follows({ events: live }, kept);
+      for (const event of history) assert.ok(added.includes(event.json.channel), `${event.json.channel} is new`);
+      for (const channel of added) {
+        const old = history.filter(({ json }) => json.channel === channel).map(({ json }) => json.payload.n);
+        const next = live.filter(({ json }) => json.channel === channel).map(({ json }) => json.payload.n);
+        assert.equal(old.length, Math.min(last === 0 ? 1 : last, old.at(-1) ?? 0), `${channel}: ${old}`);
+        const numbers = [...old, ...next];
+        if (old.length === 0 && next.length !== 0) assert.equal(next[0], 1, `${channel}: it had none before`);
+        for (let i = 1; i < numbers.length; i++) assert.equal(numbers[i], numbers[i - 1] + 1, `${channel}: ${old} | ${next.slice(0, 3)}`);
+      }
+      client.cut();
+    }
+    await feed.stop();
+  },
+);
+
+broker_test('a stream whose snapshot runs is not changed', { args: ['--outbox-bytes=4KiB'] }, async (broker) => {
+  const payload = 'x'.repeat(20_000);
+  await publish_lines(broker, range(500, (i) => ({ channel: `c${i}`, payload })));
+  const client = await subscribe(broker, '/sse?channels=*&from=snapshot');
+  client.pause();
+  const answer = await eventually(async () => {
+    const a = await change(broker, client, { channels: ['c1'] });
+    return a.status === 409 && a;
+  }, '409 while the snapshot waits for its client');
+  assert.match(answer.json.error.message, /snapshot-end/);
+  client.resume();
+  await client.control('snapshot-end');
+  assert.equal(client.events.length, 500);
+  await eventually(async () => (await change(broker, client, { channels: ['c1'] })).status === 200, 'it can be changed again');
+  client.cut();
+});
+
+broker_test('cut off within the history of added channels, a client loses nothing of the others', {}, async (broker) => {
+  const payload = 'x'.repeat(20_000);
+  await publish_lines(broker, range(300, (i) => ({ channel: `b.${i}`, payload })));
+  const client = await subscribe(broker, '/sse?channels=a');
+  await publish(broker, { channel: 'a', payload: 1 });
+  await client.received(1);
+  client.pause();
+  await changed(broker, client, { channels: ['a', 'b.*'], from: 'snapshot' });
+  await publish(broker, { channel: 'a', payload: 2 });
+  client.cut();
+  const again = await subscribe(broker, '/sse?channels=a', { keep: client });
+  await again.received(1);
+  assert.deepEqual(seen(again), ['a:2']);
+  again.cut();
+});

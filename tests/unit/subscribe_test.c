@@ -132,7 +132,8 @@ Test(subscribe, wrong_values_are_named_with_what_is_allowed)
     refuses(false, "heartbeat=99999999999999999999", "heartbeat", "5 to 300");
     refuses(false, "pad=8193", "pad", "0 to 8192");
     refuses(false, "pad=-1", "pad", "0 to 8192");
-    refuses(false, "from=now", "from \"now\"", "live, earliest, or a time in unix milliseconds");
+    refuses(false, "from=now", "from \"now\"",
+            "live, earliest, snapshot, or a time in unix milliseconds");
     refuses(false, "policy=drop", "policy", "replay or disconnect");
     refuses(false, "format=json", "format", "envelope or payload");
     refuses(false, "event=x", "event", "type or message");
@@ -169,10 +170,35 @@ Test(subscribe, from_may_be_a_time_in_unix_milliseconds)
     refuses(false, "from=9223372036854775807", "from", "unix milliseconds");
 }
 
+Test(subscribe, where_to_start)
+{
+    query("channels=a");
+    cr_assert_eq(sub.from, TT_FROM_LIVE);
+    query("from=earliest");
+    cr_assert_eq(sub.from, TT_FROM_EARLIEST);
+    query("from=snapshot");
+    cr_assert_eq(sub.from, TT_FROM_SNAPSHOT);
+    query("from=live&last=7");
+    cr_assert_eq(sub.from, TT_FROM_LAST);
+    cr_assert_eq(sub.last, 7);
+    query("last=1000");
+    cr_assert_eq(sub.last, TT_SUBSCRIBE_LAST_MAX);
+    cr_assert_eq(parse(true, "{\"last\":3}", ""), TT_OK);
+    cr_assert_eq(sub.last, 3);
+    refuses(false, "last=0", "last \"0\"", "1 to 1000");
+    refuses(false, "last=1001", "last \"1001\"", "1 to 1000");
+    refuses(false, "last=", "last \"\"", "1 to 1000");
+    refuses(true, "{\"last\":-1}", "last \"-1\"", "1 to 1000");
+    refuses(true, "{\"last\":[1]}", "last \"[1]\"", "1 to 1000");
+    refuses(false, "last=1&last=1", "last", "second time");
+    refuses(false, "last=3&from=snapshot", "last \"3\"", "so does from");
+    refuses(false, "from=earliest&last=3", "last \"3\"", "so does from");
+}
+
 Test(subscribe, what_is_not_there_yet_is_refused)
 {
-    static const char *const queries[] = {"from=snapshot", "last=5",      "policy=conflate",
-                                          "max_rate=0.5",  "max_lag=100", "subscription=x"};
+    static const char *const queries[] = {"policy=conflate", "max_rate=0.5", "max_lag=100",
+                                          "subscription=x"};
     for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
         char name[20] = "";
         strncat(name, queries[i], strcspn(queries[i], "="));
@@ -180,7 +206,6 @@ Test(subscribe, what_is_not_there_yet_is_refused)
         cr_assert_str_eq(error.code, "not_supported");
         cr_assert_not_null(strstr(error.message, strchr(queries[i], '=') + 1));
     }
-    refuses(true, "{\"last\":5}", "last \"5\"", "not supported");
     refuses(true, "{\"policy\":\"conflate\"}", "policy", "not supported");
 }
 
