@@ -217,7 +217,11 @@ static enum tt_status read_kept(struct load *l, int32_t file, uint32_t number, u
     *more_follow = false;
     for (;;) {
         enum tt_status status = read_on(l, file, position, &have);
-        if (status != TT_OK) return status == TT_END ? TT_OK : status;
+        if (status == TT_END) {
+            *more_follow = *more_follow && have == 0;
+            return TT_OK;
+        }
+        if (status != TT_OK) return status;
         size_t at = 0;
         struct tt_record record = {0};
         for (;;) {
@@ -231,7 +235,10 @@ static enum tt_status read_kept(struct load *l, int32_t file, uint32_t number, u
             if (needed) *end = position + at;
             *more_follow = !needed;
         }
-        if (status != TT_MORE) return status == TT_ENOMEM ? status : TT_OK;
+        if (status != TT_MORE) {
+            *more_follow = false; /* who knows what does */
+            return status == TT_ENOMEM ? status : TT_OK;
+        }
         memmove(l->window, l->window + at, have - at);
         position += at;
         have -= at;
@@ -243,12 +250,20 @@ static enum tt_status read_kept(struct load *l, int32_t file, uint32_t number, u
     }
 }
 
+/* The disk has lost it: no reason to refuse the rest of the log. */
+static enum tt_status cannot_read(struct load *l, const char *path)
+{
+    note(l, path, "cannot be read (%s): values in it may be lost", tt_status_text(TT_EIO));
+    return TT_OK;
+}
+
 static enum tt_status check_and_read(struct load *l, struct tt_kept_file *kept, int32_t file,
                                      const char *path)
 {
     const struct tt_files *f = l->options->files;
     enum tt_status status = f->size(f->context, file, &kept->bytes);
     bool in_checkpoint = l->out->checkpoint && kept->number < l->header.kept_number;
+    if (status == TT_EIO) return cannot_read(l, path);
     if (status != TT_OK || in_checkpoint) return status;
     uint64_t from = TT_KEPT_HEADER_BYTES;
     if (l->out->checkpoint && kept->number == l->header.kept_number && l->header.kept_byte > from)
@@ -256,6 +271,7 @@ static enum tt_status check_and_read(struct load *l, struct tt_kept_file *kept, 
     uint8_t header[TT_KEPT_HEADER_BYTES];
     size_t done = 0;
     status = f->read(f->context, file, 0, header, sizeof header, &done);
+    if (status == TT_EIO) return cannot_read(l, path);
     if (status != TT_OK) return status;
     status = tt_kept_header_check(tt_bytes(header, done), kept->number, l->options->identity);
     if (status == TT_OK) {
@@ -266,6 +282,8 @@ static enum tt_status check_and_read(struct load *l, struct tt_kept_file *kept, 
         if (status == TT_OK && more_follow) {
             status = f->truncate(f->context, file, end);
             kept->bytes = end;
+        } else if (status == TT_EIO) {
+            status = cannot_read(l, path);
         }
         return status == TT_OK ? f->sync(f->context, file) : status;
     }
@@ -290,6 +308,8 @@ static enum tt_status load_kept(struct load *l)
         if (status == TT_OK) {
             status = check_and_read(l, &k->files[i], file, path);
             f->close(f->context, file);
+        } else if (status == TT_EIO) {
+            status = cannot_read(l, path);
         }
         if (status == TT_OK) continue;
         note(l, path, "%s", tt_status_text(status));

@@ -9,8 +9,8 @@
  * kept file removed); at the end of a file such copies are cut off: perhaps they are what a sync
  * has failed for, and later they would be taken for good. Kept files that were read are synced, and
  * the directory: what was found in them counts as durable from here on. A damaged checkpoint is no
- * failure: everything there is is walked then, and the note says why. Thread: start-up. Memory: one
- * window while it runs. */
+ * failure (everything there is is walked then), nor is a kept file that cannot be read: the note
+ * says so. Thread: start-up. Memory: one window while it runs. */
 #ifndef TT_STORE_KEEP_LOAD_H
 #define TT_STORE_KEEP_LOAD_H
 

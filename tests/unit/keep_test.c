@@ -699,3 +699,47 @@ Test(keep, closing_ends_whatever_is_under_way)
         stop();
     }
 }
+
+/* Each operation of a start-up fails once: it says so, or goes on without what it could not have.
+ */
+Test(keep, start_up_while_operations_fail)
+{
+    static const enum tt_status failures[] = {TT_EIO, TT_ENOFILE, TT_ENOSPC};
+    start(1, true);
+    for (uint32_t i = 0; i < 40; i++) append(i, i % 5 == 0 ? TT_VALUES_DELETE : 0, 1000);
+    while (w->count <= 9) append(50, 0, 2000);
+    while (write_some(true)) continue;
+    while (keep_step()) continue;
+    drop_memory();
+    cr_assert_not_null(disk_find(w->disk, DIRECTORY "/0000000.val"));
+    cr_assert_not_null(disk_find(w->disk, DIRECTORY "/values"));
+    const struct tt_keep_load_options options = {
+        .files = &w->disk->access,
+        .directory = DIRECTORY,
+        .identity = &identity,
+        .channels_max = CHANNELS,
+        .oldest_offset = w->segments[w->first].is.first_offset,
+        .oldest_place = w->segments[w->first].is.base_place};
+    uint64_t failed = 0, passed = 0;
+    for (uint32_t which = 0; which < 3; which++) {
+        for (uint64_t n = 1;; n++) {
+            struct tt_keep_loaded loaded;
+            w->disk->fault = DISK_FAULT_ERROR;
+            w->disk->fault_status = failures[which];
+            w->disk->fault_hit = false;
+            w->disk->fault_at = w->disk->fault_until = w->disk->operations + n;
+            enum tt_status status = tt_keep_load(&loaded, &options);
+            disk_heal(w->disk);
+            if (!w->disk->fault_hit) cr_assert(status == TT_OK && loaded.note[0] == '\0');
+            if (w->disk->fault_hit) cr_assert_neq(loaded.note[0], '\0', "%s", w->disk->fault_what);
+            failed += status != TT_OK;
+            passed += status == TT_OK;
+            tt_values_destroy(&loaded.values);
+            tt_kept_files_deinit(&loaded.kept);
+            if (!w->disk->fault_hit) break;
+        }
+    }
+    cr_assert(failed > 0 && passed > 3);
+    come_back();
+    stop();
+}
