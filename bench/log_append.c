@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -130,6 +131,12 @@ static void append(struct run *r, const struct tt_event *batch, uint64_t *end)
     turn(r);
 }
 
+/* A hint: where the system gives no large pages, it works without them. */
+static void large_pages(void *memory, size_t bytes)
+{
+    (void)madvise(memory, bytes, MADV_HUGEPAGE);
+}
+
 static double with_log(const char *directory, uint64_t events, size_t payload_bytes,
                        uint64_t *bytes)
 {
@@ -143,6 +150,7 @@ static double with_log(const char *directory, uint64_t events, size_t payload_by
     struct run r = {.directory = directory, .now = {.ns = 1, .wall_us = 1700000000000000}};
     if (tt_tail_readers_create(&r.readers, 1) != TT_OK) stop("readers");
     const struct tt_tail_options tail = {
+        .advise = large_pages,
         .bytes = TAIL_BYTES,
         .record_bytes_max = TT_RECORD_BYTES_MAX((256u << 10) + TT_RECORD_TEXT_BYTES_MAX),
         .readers = r.readers};

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "broker/startup_files.h"
 #include "shard/diag.h"
@@ -22,9 +23,16 @@ struct tt_logs {
     uint32_t count;
 };
 
+/* A hint: where the system gives no large pages, it works without them. */
+static void large_pages(void *memory, size_t bytes)
+{
+    (void)madvise(memory, bytes, MADV_HUGEPAGE);
+}
+
 static struct tt_tail_options tail_options(const struct tt_config *config)
 {
     return (struct tt_tail_options){
+        .advise = large_pages,
         .bytes = config->tail_bytes,
         .record_bytes_max = TT_RECORD_BYTES_MAX(config->max_event_bytes + TT_RECORD_TEXT_BYTES_MAX),
     };

@@ -2,7 +2,6 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "proto/base/assert.h"
 #include "store/record.h"
@@ -181,15 +180,12 @@ size_t tt_tail_memory_bytes(const struct tt_tail_options *o)
     return (size_t)chunks_of(o) * TT_CHUNK_BYTES + ring_of(o) * sizeof(struct tt_tail_descriptor);
 }
 
-/* Written from end to end, over and over: large pages spare it most of its page faults and misses
- * of address translation (a tenth of the time that appending takes). A hint: without them it works.
- */
-#define LARGE_PAGE_BYTES (2u << 20)
-static uint8_t *ring_memory(size_t bytes)
+/* Aligned for large pages, see tt_tail_options. */
+static uint8_t *ring_memory(size_t bytes, void (*advise)(void *, size_t))
 {
-    size_t whole = (bytes + LARGE_PAGE_BYTES - 1) / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES;
-    uint8_t *memory = aligned_alloc(LARGE_PAGE_BYTES, whole);
-    if (memory != NULL) (void)madvise(memory, bytes, MADV_HUGEPAGE);
+    size_t whole = (bytes + TT_TAIL_ALIGN - 1) / TT_TAIL_ALIGN * TT_TAIL_ALIGN;
+    uint8_t *memory = aligned_alloc(TT_TAIL_ALIGN, whole);
+    if (memory != NULL && advise != NULL) advise(memory, bytes);
     return memory;
 }
 
@@ -204,7 +200,7 @@ enum tt_status tt_tail_create(struct tt_tail **out, const struct tt_tail_options
     t->readers = o->readers;
     t->owner = o->owner;
     t->start_offset = o->next_offset;
-    t->memory = ring_memory((size_t)t->chunks_max * TT_CHUNK_BYTES);
+    t->memory = ring_memory((size_t)t->chunks_max * TT_CHUNK_BYTES, o->advise);
     t->ring = aligned_alloc(64, (t->ring_mask + 1) * sizeof *t->ring);
     t->chunks = calloc(t->chunks_max, sizeof *t->chunks);
     t->turns = calloc(shards, sizeof *t->turns);
