@@ -9,6 +9,8 @@ import { broker_test } from './lib/broker.mjs';
 import { assert_error, request } from './lib/http.mjs';
 import { post, publish, publish_all, publish_lines } from './lib/publish.mjs';
 import { seeded } from './lib/random.mjs';
+import { parts } from './lib/snapshot.mjs';
+import { subscribe } from './lib/sse.mjs';
 import { read_values } from './lib/valuesreader.mjs';
 import { eventually } from './lib/wait.mjs';
 
@@ -45,6 +47,19 @@ class Model {
 const hot = 12;
 let turn = 0;
 
+/** What a client that asks for the state gets is what was published. */
+async function check_snapshot(broker, model, pattern = '*') {
+  const client = await subscribe(broker, `/sse?channels=${pattern}&from=snapshot`);
+  await client.control('snapshot-end');
+  const { before } = parts(client);
+  const got = new Map(before.map(({ json }) => [json.channel, json.payload]));
+  assert.equal(got.size, before.length, 'one value for each channel');
+  const wanted = [...model.values].filter(([channel]) => pattern === '*' || channel.startsWith(pattern.slice(0, -1)));
+  for (const [channel, payload] of wanted) assert.deepEqual(got.get(channel), payload, `the value of ${channel}`);
+  assert.equal(got.size, wanted.length);
+  client.cut();
+}
+
 /** First offsets of a partition's segments. */
 const segments = (broker, partition) =>
   fs.readdirSync(path.join(broker.data, String(partition))).filter((name) => name.endsWith('.seg')).map((name) => Number(name.slice(0, 20)));
@@ -73,7 +88,10 @@ for (const partitions of [1, 3]) {
       model.event('slow.2', { second: 2 }),
       model.event('trades', 'only a trade', { conflate: false }),
     ]);
+    await check_snapshot(broker, model);
     await retire(broker, model, 2);
+    await check_snapshot(broker, model);
+    await check_snapshot(broker, model, 'slow.*');
     await publish_all(broker, [model.event('slow.3', null, { op: 'delete' }), model.event('slow.4', { third: 4 })]);
     await broker.stop();
     let found = model.check(broker);
@@ -81,10 +99,14 @@ for (const partitions of [1, 3]) {
 
     await broker.restart();
     assert.equal(await metric(broker, 'log_values_lost_total'), 0);
+    await check_snapshot(broker, model);
     await retire(broker, model, 2);
+    await check_snapshot(broker, model, 'slow.*');
     await broker.kill();
     await broker.restart();
+    await check_snapshot(broker, model);
     await retire(broker, model);
+    await check_snapshot(broker, model);
     await broker.stop();
     found = model.check(broker);
     assert.equal(found.get('slow.5').kept, true);
