@@ -6,10 +6,11 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { broker_test } from './lib/broker.mjs';
+import { Sequence } from './lib/counter.mjs';
 import { assert_error, request } from './lib/http.mjs';
 import { post, publish, publish_all, publish_lines } from './lib/publish.mjs';
 import { seeded } from './lib/random.mjs';
-import { parts } from './lib/snapshot.mjs';
+import { Feed, numbers, parts } from './lib/snapshot.mjs';
 import { subscribe } from './lib/sse.mjs';
 import { read_values } from './lib/valuesreader.mjs';
 import { eventually } from './lib/wait.mjs';
@@ -166,6 +167,48 @@ broker_test('deleted channels do not fill the table', { args: [...small_log, '--
   }
   await broker.stop();
   model.check(broker);
+});
+
+broker_test('snapshots while segments go and kept files are rewritten', { args: [...small_log, '--log-channels-max=600'] }, async (broker, t) => {
+  const random = seeded(t);
+  const sequence = new Sequence();
+  const slow = Array.from({ length: 150 }, (_, i) => `slow.${i}`);
+  await publish_all(broker, slow.map((channel) => sequence.event(channel)));
+  const pad = 'x'.repeat(10_000);
+  let made = 0;
+  const make = () => {
+    const what = random.next();
+    if (what < 0.1) return sequence.event(random.pick(slow));
+    if (what < 0.2) return sequence.event(`short.${made++}`);
+    if (what < 0.3 && made > 100) return { channel: `short.${made - 100}`, op: 'delete' }; /* some more than once */
+    return sequence.event(`hot.${random.between(0, 2)}`, { payload: { pad } });
+  };
+  const kept = () => fs.readdirSync(path.join(broker.data, '0')).filter((name) => name.endsWith('.val')).sort();
+  const removed = () => Number((kept()[0] ?? '0').slice(0, 7)); /* files that were */
+  /* Not all that is made is deleted: what is left would fill the table. */
+  const feed = new Feed(broker, publish_lines, () => (made > 300 ? ((made = 0), make()) : make()), { per: 40 });
+  for (let i = 0; i < 8 || removed() < 2; i++) {
+    await feed.more(12);
+    const client = await subscribe(broker, '/sse?channels=slow.*&from=snapshot');
+    await client.control('snapshot-end');
+    await feed.more(3);
+    const { before, after } = parts(client);
+    const values = numbers(before);
+    const live = numbers(after);
+    for (const channel of slow) {
+      const [value, ...more] = values.get(channel) ?? [];
+      const next = live.get(channel) ?? [];
+      assert.deepEqual(more, [], `${channel}: one value`);
+      assert.ok(value !== undefined || next.length > 0, `${channel}: its value is missing`);
+      if (value !== undefined && next.length > 0) assert.equal(next[0], value + 1, `${channel}: the join`);
+      for (let k = 1; k < next.length; k++) assert.equal(next[k], next[k - 1] + 1, `${channel}: in order`);
+    }
+    client.cut();
+  }
+  await feed.stop();
+  await broker.stop();
+  const found = read_values(broker.data);
+  for (const channel of slow) assert.equal(found.get(channel)?.payload.n, sequence.newest(channel), channel);
 });
 
 broker_test('one channel more than --log-channels-max is refused, and nothing of its batch is taken', { args: [...small_log, `--log-channels-max=${hot + 4}`], small: true }, async (broker) => {
