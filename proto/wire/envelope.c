@@ -499,10 +499,11 @@ void tt_envelope_write(struct tt_writer *w, const struct tt_placed_event *placed
     tt_envelope_write_with_id(w, placed, tt_writer_bytes(&id));
 }
 
-uint8_t *tt_envelope_put(uint8_t *to, const struct tt_placed_event *placed, struct tt_bytes id)
+uint8_t *tt_envelope_put(uint8_t *to, const struct tt_placed_event *placed, struct tt_bytes id,
+                         struct tt_bytes timestamp)
 {
     const struct tt_event *e = &placed->event;
-    if (e->flags != 0 || e->headers.size != 0 || e->timestamp_ms < 0) return NULL;
+    if (e->flags != 0 || e->headers.size != 0) return NULL;
     if (escapes_in(e->channel) != 0) return NULL;
     to = TT_PUT_LITERAL(to, OPEN_TYPE);
     to = tt_put_bytes(to, e->type);
@@ -511,7 +512,7 @@ uint8_t *tt_envelope_put(uint8_t *to, const struct tt_placed_event *placed, stru
     to = TT_PUT_LITERAL(to, THEN_PAYLOAD);
     to = tt_put_bytes(to, e->payload);
     to = TT_PUT_LITERAL(to, THEN_TIME);
-    to = tt_put_u64(to, (uint64_t)e->timestamp_ms);
+    to = tt_put_bytes(to, timestamp);
     to = TT_PUT_LITERAL(to, THEN_ID);
     to = tt_put_bytes(to, id);
     return TT_PUT_LITERAL(to, AFTER_ID CLOSE);

@@ -73,8 +73,10 @@ size_t tt_envelope_bytes(const struct tt_placed_event *placed);
 size_t tt_envelope_bytes_max(const struct tt_placed_event *placed); /* cheaper, never less */
 void tt_envelope_write(struct tt_writer *w, const struct tt_placed_event *placed);
 /* The ordinary envelope, without the members that few events have, into memory of at least
- * tt_envelope_bytes_max(); returns what lies behind it, or null: it is not that ordinary. */
-uint8_t *tt_envelope_put(uint8_t *to, const struct tt_placed_event *placed, struct tt_bytes id);
+ * tt_envelope_bytes_max(), of texts that its caller has; returns what lies behind it, or null: it
+ * is not that ordinary. */
+uint8_t *tt_envelope_put(uint8_t *to, const struct tt_placed_event *placed, struct tt_bytes id,
+                         struct tt_bytes timestamp);
 /* The same with the text of its position, for those who have it. */
 void tt_envelope_write_with_id(struct tt_writer *w, const struct tt_placed_event *placed,
                                struct tt_bytes id);

@@ -128,10 +128,59 @@ size_t tt_sse_event_lines_max(const struct tt_placed_event *placed, struct tt_ss
            TT_CURSOR_NARROW_MAX + 2;
 }
 
-void tt_sse_event_lines_write(struct tt_writer *w, const struct tt_placed_event *placed,
-                              struct tt_sse_form form, struct tt_bytes cursor, size_t id_bytes)
+void tt_sse_texts_init(struct tt_sse_texts *texts, struct tt_history history, uint32_t partitions)
 {
-    TT_ASSERT(id_bytes <= cursor.size);
+    *texts = (struct tt_sse_texts){
+        .history_ = history, .partitions_ = partitions, .offset_ = UINT64_MAX};
+}
+
+/* Adds one to the number that ends the id; false: it has become longer. */
+static bool count_on(struct tt_sse_texts *t)
+{
+    uint8_t *digit = t->cursor_ + t->id_bytes_;
+    const uint8_t *first = t->cursor_ + t->first_digit_;
+    while (--digit >= first) {
+        if (*digit != '9') {
+            ++*digit;
+            return true;
+        }
+        *digit = '0';
+    }
+    return false;
+}
+
+static void name_event(struct tt_sse_texts *t, const struct tt_position *position)
+{
+    bool next = t->offset_ != UINT64_MAX && t->partition_ == position->partition &&
+                position->offset == t->offset_ + 1;
+    t->partition_ = position->partition;
+    t->offset_ = position->offset;
+    if (next && count_on(t)) return;
+    struct tt_writer w = tt_writer(t->cursor_, sizeof t->cursor_);
+    tt_position_write(&w, position);
+    t->id_bytes_ = (uint8_t)w.size;
+    t->first_digit_ = (uint8_t)(w.size - tt_digits_u64(position->offset));
+    tt_cursor_write_partitions(&w, t->partitions_);
+    TT_ASSERT(!w.overflow);
+    t->cursor_bytes_ = (uint8_t)w.size;
+}
+
+static void name_time(struct tt_sse_texts *t, int64_t time_ms)
+{
+    if (t->time_bytes_ != 0 && t->time_ms_ == time_ms) return;
+    struct tt_writer w = tt_writer(t->time_, sizeof t->time_);
+    tt_write_i64(&w, time_ms);
+    t->time_ms_ = time_ms;
+    t->time_bytes_ = (uint8_t)w.size;
+}
+
+void tt_sse_event_lines_write(struct tt_writer *w, const struct tt_placed_event *placed,
+                              struct tt_sse_form form, struct tt_sse_texts *texts)
+{
+    name_event(texts, &placed->position);
+    name_time(texts, placed->event.timestamp_ms);
+    struct tt_bytes cursor = tt_bytes(texts->cursor_, texts->cursor_bytes_);
+    struct tt_bytes id = tt_bytes(texts->cursor_, texts->id_bytes_);
     if (w->capacity - w->size >= tt_sse_event_lines_max(placed, form) && !form.payload_only) {
         /* The way of nearly all events, without a look at the room for each piece. */
         uint8_t *to = w->data + w->size;
@@ -141,7 +190,7 @@ void tt_sse_event_lines_write(struct tt_writer *w, const struct tt_placed_event 
             *to++ = '\n';
         }
         to = TT_PUT_LITERAL(to, DATA_FIELD);
-        to = tt_envelope_put(to, placed, tt_bytes(cursor.data, id_bytes));
+        to = tt_envelope_put(to, placed, id, tt_bytes(texts->time_, texts->time_bytes_));
         if (to != NULL) {
             to = TT_PUT_LITERAL(to, "\n" ID_FIELD);
             to = tt_put_bytes(to, cursor);
@@ -150,7 +199,7 @@ void tt_sse_event_lines_write(struct tt_writer *w, const struct tt_placed_event 
             return;
         }
     }
-    write_a_body(w, placed, form, tt_bytes(cursor.data, id_bytes));
+    write_a_body(w, placed, form, id);
     write_b_body(w, cursor);
 }
 

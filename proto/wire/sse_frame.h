@@ -17,6 +17,7 @@
 #ifndef TT_PROTO_WIRE_SSE_FRAME_H
 #define TT_PROTO_WIRE_SSE_FRAME_H
 
+#include "proto/event/cursor.h"
 #include "proto/event/event.h"
 
 /* What `data:` holds and whether there is an `event:` line: one frame for each combination. */
@@ -53,11 +54,23 @@ struct tt_sse_layout tt_sse_event_layout(const struct tt_placed_event *placed,
 void tt_sse_event_write(uint8_t *out, const struct tt_sse_layout *layout,
                         const struct tt_placed_event *placed, struct tt_sse_form form,
                         struct tt_bytes cursor);
-/* The same lines without any framing, for frames of many events; at most _max bytes. The cursor is
- * a narrow one: it begins with the event's id, which takes id_bytes of it. */
+/* The same lines without any framing, for frames of many events; at most _max bytes. What is said in
+ * numbers is kept from one event to the next: offsets mostly follow each other, times repeat. Init
+ * once for a history; partitions: 0, or what stands behind the `/` of a narrow cursor. */
+struct tt_sse_texts {
+    struct tt_history history_;
+    uint32_t partitions_;
+    uint32_t partition_;
+    uint64_t offset_; /* UINT64_MAX: none yet */
+    int64_t time_ms_;
+    uint8_t first_digit_, id_bytes_, cursor_bytes_, time_bytes_;
+    uint8_t cursor_[TT_CURSOR_NARROW_MAX];
+    uint8_t time_[TT_U64_DIGITS_MAX + 1];
+};
+void tt_sse_texts_init(struct tt_sse_texts *texts, struct tt_history history, uint32_t partitions);
 size_t tt_sse_event_lines_max(const struct tt_placed_event *placed, struct tt_sse_form form);
 void tt_sse_event_lines_write(struct tt_writer *w, const struct tt_placed_event *placed,
-                              struct tt_sse_form form, struct tt_bytes cursor, size_t id_bytes);
+                              struct tt_sse_form form, struct tt_sse_texts *texts);
 /* The head of a chunk in a fixed width (leading zeros are allowed, RFC 9112 section 7.1), for those
  * whose size is known only at their end. */
 #define TT_SSE_FIXED_HEAD_BYTES 8u

@@ -4,7 +4,7 @@
 
 #include "proto/base/assert.h"
 
-/* Classes: every 64 bytes to 1 KiB (0..15), every 1 KiB to 16 KiB (15..30), the 64 KiB of batches
+/* Classes: every 64 bytes to 1 KiB (0..15), every 1 KiB to 16 KiB (15..30), those of batches
  * (31), beyond that plain malloc. A quote of 200 bytes lies in a class of its own size, so little
  * is wasted. */
 #define CLASS_NONE      255u

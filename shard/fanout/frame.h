@@ -52,7 +52,7 @@ struct tt_frame {
 
 #define TT_FRAME_CLASSES 40u
 #define TT_FRAME_BATCH_BYTES                                                                       \
-    (64u << 10) /* a frame of exactly this size, with its struct, is kept */
+    (68u << 10) /* a frame of exactly this size, with its struct, is kept */
 
 struct tt_frame_memory {
     size_t bytes; /* held by frames in use */

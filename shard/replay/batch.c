@@ -3,7 +3,7 @@
 #include "proto/base/assert.h"
 #include "proto/event/cursor.h"
 #include "shard/fanout/fanout.h"
-#include "shard/shard_internal.h"
+#include "shard/replay/replay_internal.h"
 
 #define FIRST_BYTES   (4u << 10) /* of the first frame; the next ones are four times as large */
 #define FRAMING_BYTES (TT_SSE_FIXED_HEAD_BYTES + 2u)
@@ -12,17 +12,11 @@
 static void put(struct tt_client *client, struct tt_frame *f, size_t capacity,
                 const struct tt_placed_event *placed)
 {
-    const struct tt_world *world = client->shard->world;
-    uint8_t text[TT_CURSOR_NARROW_MAX];
-    struct tt_writer id = tt_writer(text, sizeof text);
-    uint32_t n = world->partitions_count;
-    tt_position_write(&id, &placed->position);
-    size_t id_bytes = id.size;
-    tt_cursor_write_partitions(&id, n == 1 ? 0 : n);
+
     struct tt_writer w = tt_writer(f->data, capacity);
     w.size = f->bytes == 0 ? TT_SSE_FIXED_HEAD_BYTES : f->bytes - 2;
     tt_sse_event_lines_write(&w, placed, tt_sse_form_at(client->form & (TT_SSE_FORMS - 1)),
-                             tt_writer_bytes(&id), id_bytes);
+                             &client->shard->replay->texts);
     tt_sse_chunk_write_end(&w);
     TT_ASSERT(!w.overflow);
     f->bytes = f->a_bytes = (uint32_t)w.size;
@@ -38,6 +32,12 @@ static struct tt_frame *growing(const struct tt_client *client, uint32_t partiti
     struct tt_frame *f = tt_outbox_last(&client->outbox);
     if (f == NULL || f->kind != TT_FRAME_EVENTS || f->partition != partition) return NULL;
     return client->outbox.count == 1 && client->outbox.sent != 0 ? NULL : f;
+}
+
+/* A full one holds what one send may have, and the event that went over it. */
+static size_t larger(size_t bytes)
+{
+    return bytes * 4 < TT_PULL_BYTES_MAX ? bytes * 4 : TT_FRAME_BATCH_BYTES;
 }
 
 enum tt_status tt_batch_put(struct tt_client *client, uint32_t partition, uint64_t settled,
@@ -59,7 +59,8 @@ enum tt_status tt_batch_put(struct tt_client *client, uint32_t partition, uint64
         }
     }
     size_t bytes = c->batch_bytes == 0 ? FIRST_BYTES : c->batch_bytes;
-    while (bytes < TT_FRAME_BATCH_BYTES && bytes - sizeof *f < most + FRAMING_BYTES) bytes *= 4;
+    while (bytes < TT_FRAME_BATCH_BYTES && bytes - sizeof *f < most + FRAMING_BYTES)
+        bytes = larger(bytes);
     size_t capacity = bytes - sizeof *f;
     if (capacity < most + FRAMING_BYTES) return TT_EUNSUPPORTED;
     f = tt_frame_create(&shard->replay_frames, capacity);
@@ -68,7 +69,7 @@ enum tt_status tt_batch_put(struct tt_client *client, uint32_t partition, uint64
     f->partition = partition;
     f->a_head_bytes = TT_SSE_FIXED_HEAD_BYTES;
     put(client, f, capacity, placed);
-    c->batch_bytes = bytes < TT_FRAME_BATCH_BYTES ? (uint32_t)bytes * 4 : TT_FRAME_BATCH_BYTES;
+    c->batch_bytes = (uint32_t)larger(bytes);
     tt_catchup_waits(tt_catchup_part(client, partition), settled);
     tt_metric_add(&shard->metrics.frames, 1);
     tt_metric_add(&shard->metrics.replayed_events, 1);

@@ -522,6 +522,8 @@ enum tt_status tt_replay_create(struct tt_shard *shard)
     shard->replay = r;
     if (r == NULL) return TT_ENOMEM;
     tt_list_init(&r->rotation);
+    uint32_t n = shard->world->partitions_count;
+    tt_sse_texts_init(&r->texts, shard->world->history, n == 1 ? 0 : n);
     tt_list_init(&r->kept);
     tt_list_init(&r->searches);
     tt_list_init(&r->since_waiting);

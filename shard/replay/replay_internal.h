@@ -3,6 +3,7 @@
 #define TT_SHARD_REPLAY_REPLAY_INTERNAL_H
 
 #include "proto/base/list.h"
+#include "proto/wire/sse_frame.h"
 #include "shard/replay/files.h"
 #include "shard/replay/segments.h"
 #include "shard/replay/views.h"
@@ -25,12 +26,13 @@ struct tt_replay {
     struct tt_list since_waiting; /* since.c: for their turn */
     struct tt_list since_ready;   /* since.c: those that can go on */
     uint32_t since_running;
-    struct tt_timer tidy;   /* armed while files are open or segments wait to be forgotten */
-    size_t block_bytes;     /* of what is read from files: blocks, items, filters */
-    size_t snapshot_bytes;  /* the part of it that snapshots hold */
-    bool starved;           /* a snapshot waits for memory */
-    uint64_t *first;        /* of each tail: first sequence in memory, loaded once a turn */
-    uint64_t *first_offset; /* and its offset */
+    struct tt_timer tidy;      /* armed while files are open or segments wait to be forgotten */
+    struct tt_sse_texts texts; /* batch.c */
+    size_t block_bytes;        /* of what is read from files: blocks, items, filters */
+    size_t snapshot_bytes;     /* the part of it that snapshots hold */
+    bool starved;              /* a snapshot waits for memory */
+    uint64_t *first;           /* of each tail: first sequence in memory, loaded once a turn */
+    uint64_t *first_offset;    /* and its offset */
 };
 
 /* Gives the client one record of the log. False: its outbox has no more room (or it is closing). */

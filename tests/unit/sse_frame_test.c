@@ -78,15 +78,15 @@ Test(sse_frame, lines_without_framing_are_the_insides_of_the_frame)
     events[4].event.flags = TT_EVENT_NEVER_CONFLATE | TT_EVENT_OP_DELETE | TT_EVENT_BINARY;
     events[5].event.timestamp_ms = -5;
     events[5].position.offset = TT_OFFSET_MAX;
-    static const char *const behind[] = {"", "/8"};
     for (unsigned i = 0; i < 2 * TT_SSE_FORMS * (sizeof events / sizeof *events); i++) {
         const struct tt_placed_event *placed = &events[i / (2 * TT_SSE_FORMS)];
         struct tt_sse_form form = tt_sse_form_at(i % TT_SSE_FORMS);
         uint8_t cursor[64];
         struct tt_writer id = tt_writer(cursor, sizeof cursor);
-        tt_position_write(&id, &placed->position);
-        size_t id_bytes = id.size;
-        tt_write_text(&id, behind[i / TT_SSE_FORMS % 2]);
+        struct tt_sse_texts texts;
+        uint32_t partitions = i / TT_SSE_FORMS % 2 * 8;
+        tt_sse_texts_init(&texts, placed->position.history, partitions);
+        tt_cursor_write_narrow(&id, &placed->position, partitions);
         struct tt_sse_layout layout = tt_sse_event_layout(placed, form, id.size);
         uint8_t frame[512];
         tt_sse_event_write(frame, &layout, placed, form, tt_writer_bytes(&id));
@@ -96,7 +96,7 @@ Test(sse_frame, lines_without_framing_are_the_insides_of_the_frame)
         /* With room for the most, and with no byte more than it needs. */
         for (size_t room = exact; room <= most; room += most - exact + (most == exact)) {
             struct tt_writer w = tt_writer(guard_room(0, room), room);
-            tt_sse_event_lines_write(&w, placed, form, tt_writer_bytes(&id), id_bytes);
+            tt_sse_event_lines_write(&w, placed, form, &texts);
             cr_assert(!w.overflow);
             cr_assert_eq(w.size, exact);
             cr_assert_eq(memcmp(w.data, frame + layout.a_body, layout.a_body_bytes), 0);
@@ -104,6 +104,31 @@ Test(sse_frame, lines_without_framing_are_the_insides_of_the_frame)
                 memcmp(w.data + layout.a_body_bytes, frame + layout.b_body, layout.b_body_bytes),
                 0);
         }
+    }
+}
+
+Test(sse_frame, ids_that_are_counted_on_are_those_that_are_written)
+{
+    static const uint64_t starts[] = {0, 8, 98, 9998, 99999998, 9999999999999998u, 5, 5, 1000, 998};
+    struct tt_sse_texts texts;
+    tt_sse_texts_init(&texts, (struct tt_history){"k7Qp2a"}, 16);
+    for (unsigned i = 0; i < 40 * (sizeof starts / sizeof *starts); i++) {
+        struct tt_placed_event placed = an_event("t", "c", "1");
+        placed.position.offset = starts[i / 40] + i % 40 + (i % 40 > 30 ? 7 : 0);
+        placed.position.partition = i / 20 % 3;
+        placed.event.timestamp_ms += i / 7 - 3;
+        uint8_t lines[256], frame[300], cursor[64];
+        struct tt_writer w = tt_writer(lines, sizeof lines);
+        tt_sse_event_lines_write(&w, &placed, envelope, &texts);
+        struct tt_writer id = tt_writer(cursor, sizeof cursor);
+        tt_cursor_write_narrow(&id, &placed.position, 16);
+        struct tt_sse_layout layout = tt_sse_event_layout(&placed, envelope, id.size);
+        tt_sse_event_write(frame, &layout, &placed, envelope, tt_writer_bytes(&id));
+        cr_assert_eq(w.size, layout.a_body_bytes + layout.b_body_bytes);
+        cr_assert_eq(memcmp(lines, frame + layout.a_body, layout.a_body_bytes), 0);
+        cr_assert_eq(
+            memcmp(lines + layout.a_body_bytes, frame + layout.b_body, layout.b_body_bytes), 0,
+            "%.*s", (int)w.size, lines);
     }
 }
 
