@@ -194,10 +194,16 @@ static void gone(struct tt_client *client, struct tt_catchup_part *part, const s
                  const struct tt_lookup_item *item)
 {
     struct tt_tail *tail = x->shard->world->partitions[x->partition].tail;
-    if (item->offset < tt_tail_oldest_offset(tail))
+    if (item->offset < tt_tail_oldest_offset(tail)) {
         tt_catchup_expired(client, x->partition);
-    else
-        part->scan_below = item->offset + 1; /* the scan tells what is wrong with it */
+        return;
+    }
+    /* The scan tells what is wrong with it: of the whole segment, or a client whose segment cannot
+     * be read would be told for each of its records. */
+    struct tt_views *views = x->shard->replay->views;
+    const struct tt_view *view = tt_views_at(views, x->partition, item->offset);
+    uint64_t end = view == NULL ? item->offset + 1 : tt_view_end_offset(views, view);
+    part->scan_below = end < x->request.lookup.at ? end : x->request.lookup.at;
 }
 
 size_t tt_indexed_step(struct tt_client *client, size_t budget)
