@@ -234,6 +234,36 @@ broker_test(
   },
 );
 
+broker_test('cut off at snapshot-end, a client resumes there', { args: ['--log-partitions=2'] }, async (broker, t) => {
+  /* Its cursor is the place of the snapshot, however much was read meanwhile: so the snapshot is made slow. */
+  const random = seeded(t);
+  const sequence = new Sequence();
+  const payload = { pad: 'p'.repeat(5000) };
+  await publish_lines(broker, channels.map((c) => sequence.event(c, { payload })));
+  await publish_lines(broker, range(400, (i) => sequence.event(`z.${i}`, { payload: { pad: 'p'.repeat(20_000) } })));
+  const feed = new Feed(broker, publish_lines, () => sequence.event(random.pick(channels)));
+  for (let round = 0; round < 5; round++) {
+    const client = await SseClient.open(broker, `/sse?channels=*&${round % 2 ? 'last=3' : 'from=snapshot'}`, {
+      on_event: (event, c) => event.type === 'snapshot-end' && c.cut(),
+    });
+    client.pause();
+    await feed.more(10);
+    client.resume();
+    await client.when((c) => c.ended === 'cut', 'the end of the snapshot').catch((error) => {
+      if (client.ended !== 'cut') throw error;
+    });
+    const { before, end } = parts(client);
+    const again = await subscribe(broker, '/sse?channels=*', { cursor: end.id });
+    await again.received(200);
+    const next = numbers(again.events);
+    for (const [channel, have] of numbers(before)) {
+      if (next.has(channel)) assert.equal(next.get(channel)[0], have.at(-1) + 1, `${channel}: the join`);
+    }
+    again.cut();
+  }
+  await feed.stop();
+});
+
 /* ---- beyond memory ---- */
 
 const small_log = ['--log-segment-bytes=2MiB', '--tail-bytes=2MiB', '--log-partitions=2'];
