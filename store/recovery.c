@@ -200,6 +200,7 @@ static enum tt_status open_partition(struct tt_recovery *r, uint32_t index)
     struct tt_ceiling ceiling = {0};
     join(path, p->directory, "ceiling");
     enum tt_status status = read_ceiling(r, path, &ceiling);
+    p->ceiling = ceiling.offset;
     if (status == TT_OK) status = tt_recovery_scan(r, index, p);
     if (status != TT_OK) return status;
     /* Offsets from here to the ceiling may have been seen: they name nothing any more. */

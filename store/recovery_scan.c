@@ -395,6 +395,46 @@ static enum tt_status walk_from(struct scan *s, uint32_t first)
     TT_UNREACHABLE();
 }
 
+/* ---- what may be in the page cache only ---- */
+
+/* Bytes of file f from place `from` to s->place or its end, written once more. */
+static enum tt_status write_again(struct scan *s, const struct file *f, uint64_t from, uint64_t end)
+{
+    const struct tt_files *io = s->r->files;
+    int32_t file;
+    enum tt_status status = open_file(s, f, true, &file);
+    if (status != TT_OK) return status;
+    while (status == TT_OK && from < end) {
+        size_t size = end - from < SEARCH_BYTES ? (size_t)(end - from) : SEARCH_BYTES, done = 0;
+        status = io->read(io->context, file, from - f->base, s->r->window, size, &done);
+        if (status == TT_OK && done != size) status = TT_EIO; /* it was there a moment ago */
+        if (status == TT_OK)
+            status = io->write(io->context, file, from - f->base, s->r->window, size);
+        from += size;
+    }
+    if (status == TT_OK) status = io->sync(io->context, file);
+    io->close(io->context, file);
+    return status == TT_OK ? TT_OK : fail_at(s, f, status);
+}
+
+/* A sync that failed in the process before may have left bytes in the page cache that are called
+ * clean there and are not on the disk: no sync of ours would find them. So what is not known to be
+ * durable is written again, the same bytes to the same place, before it counts as durable. After a
+ * clean end (the ceiling says so) all of it was synced. */
+static enum tt_status make_durable(struct scan *s)
+{
+    if (s->p->ceiling == s->next_offset) return TT_OK;
+    for (uint32_t i = 0; i < s->count; i++) {
+        const struct file *f = &s->files[i];
+        uint64_t end = i + 1 < s->count ? s->files[i + 1].base : s->place;
+        uint64_t from = f->base > s->durable ? f->base : s->durable;
+        if (from >= end) continue;
+        enum tt_status status = write_again(s, f, from, end);
+        if (status != TT_OK) return status;
+    }
+    return TT_OK;
+}
+
 /* ---- what stands where ---- */
 
 static struct tt_segment segment_of(const struct scan *s, uint32_t i)
@@ -442,9 +482,11 @@ static enum tt_status older_keys(struct scan *s, uint32_t first)
 static enum tt_status fill(struct scan *s)
 {
     struct tt_recovered_partition *p = s->p;
+    enum tt_status status = make_durable(s);
+    if (status != TT_OK) return status;
     for (uint32_t i = 0; i < s->count; i++) {
         const struct tt_segment segment = segment_of(s, i);
-        enum tt_status status = tt_segment_list_add(&p->segments, &segment);
+        status = tt_segment_list_add(&p->segments, &segment);
         if (status != TT_OK) return status;
     }
     p->place = s->place;

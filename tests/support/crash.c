@@ -14,6 +14,12 @@ void crash_fail(struct crash *c, const char *format, ...)
     int used = snprintf(c->problem, CRASH_PROBLEM_BYTES,
                         "seed %llu, life %llu: ", (unsigned long long)c->seed,
                         (unsigned long long)c->lives);
+    if (c->faults != NULL)
+        used += snprintf(c->problem + used, CRASH_PROBLEM_BYTES - (size_t)used,
+                         "operation %llu%s (%s): %s: ", (unsigned long long)c->faults->at,
+                         c->faults->for_ever ? " and all behind it" : "", c->disk->fault_what,
+                         c->faults->kind == DISK_FAULT_SHORT ? "short"
+                                                             : tt_status_text(c->faults->status));
     va_start(arguments, format);
     vsnprintf(c->problem + used, CRASH_PROBLEM_BYTES - (size_t)used, format, arguments);
     va_end(arguments);
@@ -68,12 +74,9 @@ static void choose(struct crash *c)
     if (chance(c, 4)) c->retention.ms = 2000 + below(c, 20000);
 }
 
-static void open_log(struct crash *c, enum tt_log_policy policy)
+/* The power may go while it starts. */
+static void die_while_starting(struct crash *c)
 {
-    choose(c);
-    enum tt_log_policy before = c->policy;
-    c->policy = policy;
-    /* The power may go while it starts. */
     for (int tries = 0; tries < 3 && chance(c, 4); tries++) {
         c->disk->fault = DISK_FAULT_DEAD;
         c->disk->fault_hit = false;
@@ -87,7 +90,31 @@ static void open_log(struct crash *c, enum tt_log_policy policy)
         disk_power_cut(c->disk);
         c->end = CRASH_CUT; /* what the life before had written may be gone now */
     }
+    c->disk->fault_hit = false;
+}
+
+/* Start-up was refused for a fault: whoever runs the broker mends that, and starts it again. */
+static bool refused(struct crash *c, int tries)
+{
+    if (c->faults == NULL || !c->disk->fault_hit || tries > 2) return false;
+    CRASH_CHECK(c, strncmp(c->error, "data", 4) == 0, "an error that names no file: %s", c->error);
+    trace(c, "refused: %s", c->error);
+    disk_heal(c->disk);
+    if (c->end == CRASH_CLEAN) c->end = CRASH_KILLED; /* it may have raised the ceiling */
+    if (chance(c, 2)) {
+        disk_power_cut(c->disk);
+        c->end = CRASH_CUT;
+    }
+    return true;
+}
+
+static void open_log(struct crash *c, enum tt_log_policy policy)
+{
+    enum tt_log_policy before = c->policy;
+    c->policy = policy;
+    if (c->faults == NULL) die_while_starting(c);
     enum tt_status status = recover(c);
+    for (int tries = 0; status != TT_OK && refused(c, tries); tries++) status = recover(c);
     CRASH_CHECK(c, status == TT_OK, "refused: %s", c->error);
     c->policy = before;
     crash_check_recovered(c);
@@ -116,7 +143,7 @@ static void open_log(struct crash *c, enum tt_log_policy policy)
         .sync_interval_ns = 100000000,
         .segment_bytes = c->segment_bytes,
         .retention = c->retention,
-        .forget_values = chance(c, 20),
+        .forget_values = c->faults == NULL && chance(c, 20),
     };
     c->forgot |= log.forget_values;
     status = tt_log_create(&c->log, &log);
@@ -311,13 +338,44 @@ static void live(struct crash *c)
     }
 }
 
+/* One operation has failed, and the next one of its kind would not. */
+static void check_healed(struct crash *c)
+{
+    struct tt_log_figures f;
+    for (int i = 0; i < 200; i++) {
+        c->now.ns += 50000000;
+        start_some(c);
+        while (land_one(c)) start_some(c);
+        take_notices(c);
+        read_tail(c);
+        (void)tt_log_publish(c->log);
+    }
+    tt_log_figures(c->log, &f);
+    CRASH_CHECK(c, f.state == TT_LOG_OPEN || f.state == TT_LOG_READ_ONLY,
+                "it does not heal: state %d, %s", (int)f.state, f.failed_path);
+    if (c->faults->kind == DISK_FAULT_ERROR && c->faults->status == TT_ENOSPC &&
+        strncmp(c->disk->fault_what, "sync", 4) != 0)
+        CRASH_CHECK(c, f.state == TT_LOG_OPEN, "a full disk does not heal: %s", f.failed_path);
+    CRASH_CHECK(c, f.state == TT_LOG_READ_ONLY || f.keep_reason == TT_OK,
+                "background work does not go on: %s: %s", f.keep_failed_path,
+                tt_status_text(f.keep_reason));
+}
+
 /* ---- ending ---- */
+
+static void note_state(struct crash *c)
+{
+    struct tt_log_figures f;
+    tt_log_figures(c->log, &f);
+    c->read_only |= f.state == TT_LOG_READ_ONLY || f.reason != TT_OK;
+}
 
 static void close_cleanly(struct crash *c)
 {
     tt_log_close(c->log);
     for (int i = 0; !tt_log_closed(c->log); i++) {
         CRASH_CHECK(c, i < 5000, "the clean end does not end");
+        note_state(c);
         start_some(c);
         (void)land_one(c);
         take_notices(c);
@@ -326,6 +384,7 @@ static void close_cleanly(struct crash *c)
         answer(c);
         c->now.ns += 1000000;
     }
+    note_state(c);
 }
 
 /* The dead hear of no result; the log is given one so that nothing is in flight. */
@@ -340,61 +399,105 @@ static void forget(struct crash *c)
     if (c->recovered != NULL) tt_recovery_destroy(&c->recovered);
 }
 
-static void end_life(struct crash *c)
+static void bury(struct crash *c)
 {
-    c->end = (enum crash_end)below(c, 3);
-    if (c->disk->fault_hit) c->end = CRASH_CUT;
-    if (c->end == CRASH_CLEAN) {
-        close_cleanly(c);
-    } else {
-        for (int lane = 0; lane < TT_LOG_LANES; lane++)
-            if (c->flying[lane]) disk_do_partly(c->disk, &c->flights[lane]);
-    }
     c->durable_place = tt_tail_durable_place(c->tail);
     c->written_place = tt_tail_written_place(c->tail);
     c->oldest = tt_tail_oldest_offset(c->tail);
     trace(c, "ends %d: written %llu, durable %llu, %u events", (int)c->end,
           (unsigned long long)c->written_place, (unsigned long long)c->durable_place, c->count);
     forget(c);
-    if (c->end == CRASH_CUT) disk_power_cut(c->disk);
+    /* A clean end leaves nothing that a cut could take. */
+    if (c->end == CRASH_CUT || (c->end == CRASH_CLEAN && chance(c, 2))) disk_power_cut(c->disk);
     c->cuts += c->end == CRASH_CUT;
     c->kills += c->end == CRASH_KILLED;
     c->now.ns += 1000000000;
     c->now.wall_us += (int64_t)below(c, 10000000);
 }
 
+static void end_life(struct crash *c)
+{
+    c->end = (enum crash_end)below(c, 3);
+    if (c->end == CRASH_CLEAN) {
+        close_cleanly(c);
+    } else {
+        for (int lane = 0; lane < TT_LOG_LANES; lane++)
+            if (c->flying[lane]) disk_do_partly(c->disk, &c->flights[lane]);
+    }
+    bury(c);
+}
+
 static void run(struct crash *c)
 {
-    c->end = CRASH_CUT; /* of an empty disk */
-    c->channels = 1 + (uint32_t)below(c, CRASH_CHANNELS_MAX);
-    enum tt_log_policy policy = (enum tt_log_policy)below(c, 3);
+    enum tt_log_policy policy = c->policy;
     uint64_t lives = 2 + below(c, 4);
-    c->policy = policy;
     for (c->lives = 1; c->lives <= lives; c->lives++) {
         if (chance(c, 6)) policy = (enum tt_log_policy)below(c, 3);
+        choose(c);
         open_log(c, policy);
         live(c);
         end_life(c);
     }
     open_log(c, policy);
     close_cleanly(c);
-    c->end = CRASH_CLEAN;
 }
 
-bool crash_run(uint64_t seed, char problem[CRASH_PROBLEM_BYTES])
+/* With a disk operation that fails. */
+static void run_with_fault(struct crash *c)
+{
+    struct disk *d = c->disk;
+    c->segment_bytes = 2u << 20;
+    c->retention = (struct tt_retention){5u << 20, UINT64_MAX};
+    d->fault = c->faults->kind;
+    d->fault_status = c->faults->status;
+    d->fault_at = c->faults->at;
+    d->fault_until = c->faults->for_ever ? UINT64_MAX : d->fault_at;
+    for (c->lives = 1; c->lives <= 2; c->lives++) {
+        open_log(c, c->policy);
+        live(c);
+        if (d->fault_hit && !c->faults->for_ever) check_healed(c);
+        c->read_only = false;
+        close_cleanly(c);
+        c->end = CRASH_CLEAN;
+        if (c->read_only) c->end = chance(c, 2) ? CRASH_CUT : CRASH_KILLED;
+        if (d->fault_hit) disk_heal(d);
+        bury(c);
+    }
+    c->faults->operations = d->operations;
+    disk_heal(d);
+    open_log(c, c->policy);
+    close_cleanly(c);
+}
+
+static bool run_from(uint64_t seed, struct crash_faults *faults, char problem[CRASH_PROBLEM_BYTES])
 {
     struct crash *c = calloc(1, sizeof *c);
     TT_ASSERT(c != NULL);
     c->seed = seed;
     c->problem = problem;
+    c->faults = faults;
     c->disk = disk_create(seed);
     c->now = (struct tt_log_now){.ns = 1000000000, .wall_us = 1700000000000000};
     c->trace = getenv("TT_TRACE") != NULL;
+    c->end = CRASH_CUT; /* of an empty disk */
+    c->channels = 1 + (uint32_t)below(c, CRASH_CHANNELS_MAX);
+    c->policy = faults != NULL ? (enum tt_log_policy)(seed % 3) : (enum tt_log_policy)below(c, 3);
     problem[0] = '\0';
-    if (setjmp(c->out) == 0) run(c);
+    if (setjmp(c->out) == 0) (faults != NULL ? run_with_fault : run)(c);
     forget(c);
     disk_destroy(&c->disk);
     free(c->events);
     free(c);
     return problem[0] == '\0';
+}
+
+bool crash_run(uint64_t seed, char problem[CRASH_PROBLEM_BYTES])
+{
+    return run_from(seed, NULL, problem);
+}
+
+bool crash_run_with_fault(uint64_t seed, struct crash_faults *faults,
+                          char problem[CRASH_PROBLEM_BYTES])
+{
+    return run_from(seed, faults, problem);
 }

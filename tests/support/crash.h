@@ -28,8 +28,19 @@ struct crash_event {
 
 enum crash_end { CRASH_CLEAN = 0, CRASH_KILLED, CRASH_CUT };
 
+/* One operation of the disk fails, or that and all behind it until the process has ended. */
+struct crash_faults {
+    uint64_t at; /* its number, from 1 on */
+    bool for_ever;
+    enum disk_fault_kind kind;
+    enum tt_status status;
+    uint64_t operations; /* out: that there were */
+};
+
 struct crash {
     uint64_t seed;
+    struct crash_faults *faults; /* null: power cuts and kills instead */
+    bool read_only;              /* the log was, in this life */
     struct disk *disk;
     struct crash_event *events;
     uint32_t count, capacity;
@@ -65,6 +76,10 @@ struct crash {
 
 /* True: all was well. Else problem[CRASH_PROBLEM_BYTES] says what was not, with the seed. */
 bool crash_run(uint64_t seed, char problem[CRASH_PROBLEM_BYTES]);
+
+/* The same with a fault: two lives that end themselves, with it somewhere, and a start without. */
+bool crash_run_with_fault(uint64_t seed, struct crash_faults *faults,
+                          char problem[CRASH_PROBLEM_BYTES]);
 
 /* ---- inside ---- */
 void crash_fail(struct crash *c, const char *format, ...) TT_PRINTF(2, 3) __attribute__((noreturn));

@@ -94,8 +94,10 @@ void crash_check_recovered(struct crash *c)
                 "hole %llu to %llu, next %llu", (unsigned long long)p->hole_first,
                 (unsigned long long)p->hole_end, (unsigned long long)p->next_offset);
     if (c->end == CRASH_CLEAN)
-        CRASH_CHECK(c, p->hole_first == p->hole_end && p->torn_bytes == 0 && p->removed_files == 0,
-                    "a clean end left a hole, or torn bytes");
+        CRASH_CHECK(c, p->hole_first == p->hole_end && p->removed_files == 0,
+                    "a clean end left a hole from %llu to %llu, and %u files",
+                    (unsigned long long)p->hole_first, (unsigned long long)p->hole_end,
+                    p->removed_files);
     CRASH_CHECK(c, p->oldest_offset <= c->oldest, "the log begins at %llu, before it began at %llu",
                 (unsigned long long)p->oldest_offset, (unsigned long long)c->oldest);
     CRASH_CHECK(c, p->next_offset >= c->seen_end, "%llu would be used again",
@@ -104,7 +106,7 @@ void crash_check_recovered(struct crash *c)
     c->torn += p->torn_bytes != 0;
     check_segments(c, &p->segments, p->place, p->oldest_offset, p->hole_first);
     crash_check_keys(c);
-    CRASH_CHECK(c, p->note[0] == '\0', "%s", p->note);
+    CRASH_CHECK(c, p->note[0] == '\0' || c->disk->fault_hit, "%s", p->note);
 }
 
 void crash_check_opened(struct crash *c)

@@ -75,30 +75,15 @@ static bool lies_in(const char *path, const char *directory)
     return strncmp(path, directory, n) == 0 && path[n] == '/' && strchr(path + n + 1, '/') == NULL;
 }
 
-/* A change that was lost does not come back over a newer one of the same name. */
-static bool is_outdone(const struct disk *d, uint32_t lost, const char *directory)
-{
-    const struct disk_change *c = &d->changes[lost];
-    const char *path = c->to[0] != '\0' ? c->to : c->from;
-    for (uint32_t i = lost + 1; i < d->changes_count; i++) {
-        const struct disk_change *n = &d->changes[i];
-        bool same = strcmp(n->to, path) == 0 || strcmp(n->from, path) == 0;
-        if (same && !n->lost && lies_in(path, directory)) return true;
-    }
-    return false;
-}
-
+/* One that fails leaves them as they are, to be synced later: a file system whose journal has failed
+ * takes no more changes of names at all, so none is ever wrongly called certain. */
 static void sync_names(struct disk *d, const char *directory, bool failed)
 {
     uint32_t left = 0;
-    for (uint32_t i = 0; !failed && i < d->changes_count; i++)
-        if (d->changes[i].lost && is_outdone(d, i, directory)) d->changes[i].file = -1;
     for (uint32_t i = 0; i < d->changes_count; i++) {
         struct disk_change *c = &d->changes[i];
-        if (c->file < 0) continue;
         bool here = lies_in(c->from[0] != '\0' ? c->from : c->to, directory);
-        if (here && failed) c->lost = true;
-        if (here && !c->lost)
+        if (here && !failed)
             apply_change(&d->durable_names, c);
         else
             d->changes[left++] = *c;
@@ -496,7 +481,6 @@ void disk_power_cut(struct disk *d)
     uint32_t whole = (uint32_t)disk_below(d, d->changes_count + 1);
     for (uint32_t i = 0; i < d->changes_count; i++) {
         bool keep = journal ? i < whole : disk_below(d, 2) == 0;
-        if (d->changes[i].lost && disk_below(d, 2) == 0) keep = false;
         if (keep) apply_change(&d->durable_names, &d->changes[i]);
     }
     d->changes_count = 0;

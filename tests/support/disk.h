@@ -45,7 +45,6 @@ struct disk_names {
 struct disk_change { /* from empty: made; to empty: removed; else renamed */
     char from[TT_LOG_PATH_BYTES], to[TT_LOG_PATH_BYTES];
     int32_t file;
-    bool lost;
 };
 
 enum disk_fault_kind {
