@@ -103,7 +103,7 @@ struct tt_keep_view {
     uint64_t next_offset;   /* everything below is in the table, nothing else */
     uint64_t place;         /* where the next record goes */
     uint64_t newest_place;  /* where the newest segment begins, one without file included */
-    uint64_t durable_place; /* everything below is on disk */
+    uint64_t durable_place; /* every record that begins below is on disk, whole */
     uint64_t oldest_offset; /* of the oldest segment; all below has expired */
     uint64_t oldest_place;  /* where it begins */
     int32_t directory_file; /* open for syncing; < 0: not yet (CARRY and CHECKPOINT wait) */

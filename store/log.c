@@ -375,7 +375,7 @@ static enum tt_status take_over(struct tt_log *log, struct tt_recovered_partitio
     for (uint32_t i = 0; i + 1 < p->segments.count; i++)
         log->unindexed += !p->segments.items[i].indexed && !p->segments.items[i].no_index;
     log->place = log->written_place = log->durable_place = p->place;
-    log->window_end = log->written_end = log->durable_end = p->place;
+    log->window_end = log->written_end = log->durable_end = log->durable_whole = p->place;
     log->written_offset = log->durable_offset = p->hole_first;
     log->next_offset = p->next_offset;
     log->ceiling = p->ceiling;

@@ -262,6 +262,7 @@ static bool next_sync(struct tt_log *log, const struct tt_log_now *now, struct t
     log->sync_place = log->written_place;
     log->sync_end = log->written_end;
     log->sync_offset = log->written_offset;
+    log->sync_whole = log->written_place == log->place ? log->written_place : log->written_end;
     log->sync_due_ns = UINT64_MAX;
     op->file = log->file;
     path_of(log, TT_LOG_LANE_SYNC, newest(log)->first_offset);
@@ -278,8 +279,9 @@ static void sync_done(struct tt_log *log, const struct tt_log_operation *op, int
     log->syncs++;
     log->sync_ns_last = now->ns - log->sync_begun_ns;
     uint64_t place = log->sync_place, end = log->sync_end, offset = log->sync_offset;
+    uint64_t whole = log->sync_whole;
     if (log->sync_of_sealed) {
-        place = end = log->sealed.segment.end_place;
+        place = end = whole = log->sealed.segment.end_place;
         offset = log->sealed.next_offset;
         log->sealed.step = TT_LOG_END_TRUNCATE;
     }
@@ -287,6 +289,7 @@ static void sync_done(struct tt_log *log, const struct tt_log_operation *op, int
         log->durable_place = place;
         tt_tail_set_places(log->tail, log->written_place, place);
     }
+    if (whole > log->durable_whole) log->durable_whole = whole;
     if (end > log->durable_end) {
         log->durable_end = end;
         log->durable_offset = offset;

@@ -121,7 +121,8 @@ struct tt_log {
      * what batches tell, since only whole records must be found again. */
     uint64_t written_sequence, written_end, written_offset;
     uint64_t durable_end, durable_offset;
-    uint64_t sync_place, sync_end, sync_offset; /* of the sync in flight */
+    uint64_t durable_whole; /* every record that begins below is on disk whole */
+    uint64_t sync_place, sync_end, sync_offset, sync_whole; /* of the sync in flight */
     bool sync_of_sealed;
     uint64_t sync_due_ns; /* interval; UINT64_MAX: nothing to sync */
     uint64_t sync_begun_ns;

@@ -97,7 +97,7 @@ static struct tt_keep_view view_of(const struct tt_log *log)
 {
     const struct tt_segment_list *l = log->segments.count != 0 ? &log->segments : &log->planned;
     return (struct tt_keep_view){
-        .durable_place = log->durable_place,
+        .durable_place = log->durable_whole,
         .oldest_offset = l->count != 0 ? l->items[0].first_offset : log->next_offset,
         .oldest_place = l->count != 0 ? l->items[0].base_place : log->place,
         .next_offset = log->next_offset,
