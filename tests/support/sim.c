@@ -39,6 +39,7 @@ void sim_init(struct sim *sim, uint64_t seed, uint32_t shards)
     TT_ASSERT(shards > 0 && shards <= SIM_SHARDS_MAX);
     memset(sim, 0, sizeof *sim);
     sim->shards = shards;
+    sim->starved = SIM_SHARDS_MAX;
     sim->random = seed;
     sim->scheduler.random = seed ^ UINT64_C(0x5D1E);
     sim->scheduler.now_ns = UINT64_C(1000000000);
@@ -140,9 +141,11 @@ bool sim_step(struct sim *sim)
         if (deadline > sim->scheduler.now_ns) sim->scheduler.now_ns = deadline;
         return true;
     }
+    uint32_t starved = sim->starved;
+    if (starved < sim->shards && runnable(&l->threads[starved]) && --able == 0) return false;
     uint64_t choice = sim_between(&sim->random, 1, able);
     for (uint32_t i = 0; i < sim->shards; i++) {
-        if (!runnable(&l->threads[i]) || --choice != 0) continue;
+        if (i == starved || !runnable(&l->threads[i]) || --choice != 0) continue;
         resume(sim, &l->threads[i]);
         break;
     }

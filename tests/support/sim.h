@@ -24,6 +24,7 @@ struct sim {
     char *arguments[32]; /* of the broker: "--log-partitions=3", ... */
     int arguments_count;
     struct sim_life *life; /* null: it does not run */
+    uint32_t starved;      /* this shard does not run; SIM_SHARDS_MAX: none */
     struct tt_world *world;
 };
 

@@ -93,6 +93,8 @@ struct sim_follower {
     bool ends;  /* policy=disconnect: the broker may end it */
     bool begun; /* start[] is known */
     struct sim_link *link;
+    struct sim_link *spare; /* a connection that is open already, for the next life */
+    uint32_t spare_shard;
     struct tt_sse_reader reader;
     bool reader_used;
     char cursor[2100]; /* the last complete id, or the list */
@@ -114,6 +116,8 @@ void sim_follower_init(struct sim_follower *f, struct sim_ledger *l, uint64_t *r
                        unsigned number, bool snapshots);
 void sim_follower_deinit(struct sim_follower *f);
 void sim_follower_connect(struct sim_follower *f, uint32_t shard, size_t room);
+/* Opens the connection that the next sim_follower_connect() will use. */
+void sim_follower_prepare(struct sim_follower *f, uint32_t shard, size_t room);
 /* Takes at most so many bytes of what is there. */
 void sim_follower_take(struct sim_follower *f, size_t bytes);
 /* The connection ends here, whatever is on its way. */

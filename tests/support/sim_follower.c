@@ -48,6 +48,7 @@ static void forget_reader(struct sim_follower *f)
 void sim_follower_deinit(struct sim_follower *f)
 {
     forget_reader(f);
+    if (f->spare != NULL) sim_cut(&f->spare);
     for (uint32_t p = 0; p < SIM_PARTITIONS_MAX; p++) {
         free(f->got[p].offsets);
         free(f->got[p].values);
@@ -88,7 +89,8 @@ void sim_follower_connect(struct sim_follower *f, uint32_t shard, size_t room)
     forget_reader(f);
     tt_sse_reader_init(&f->reader);
     f->reader_used = true;
-    f->link = sim_connect(sim, shard, room);
+    f->link = f->spare != NULL ? f->spare : sim_connect(sim, shard, room);
+    f->spare = NULL;
     f->connections++;
     f->pending.count = 0;
     f->snapshot_open = false;
@@ -102,6 +104,13 @@ void sim_follower_connect(struct sim_follower *f, uint32_t shard, size_t room)
                      f->query, f->sent[0] == '\0' ? "" : "Last-Event-ID: ", f->sent,
                      f->sent[0] == '\0' ? "" : "\r\n");
     sim_bytes_append(&f->link->to_shard, text, (size_t)n);
+}
+
+void sim_follower_prepare(struct sim_follower *f, uint32_t shard, size_t room)
+{
+    TT_ASSERT(f->spare == NULL);
+    f->spare = sim_connect(f->ledger->sim, shard, room);
+    f->spare_shard = shard;
 }
 
 void sim_follower_cut(struct sim_follower *f)
@@ -295,7 +304,8 @@ void sim_follower_take(struct sim_follower *f, size_t bytes)
     free(copy);
     if (link->shard_ended && link->to_peer.size == 0) {
         /* One that opens a snapshot and takes nothing is closed when memory is short. */
-        if (!f->ends && !f->snapshot_open && f->ledger->sim->life != NULL &&
+        bool snapshot = f->start_kind >= SIM_SNAPSHOT && f->sent[0] == '\0';
+        if (!f->ends && !snapshot && f->ledger->sim->life != NULL &&
             !f->ledger->sim->scheduler.killed)
             sim_violation(f->ledger, "%s, connection %u: the broker has ended it", f->name,
                           f->connections);

@@ -101,6 +101,9 @@ static uint32_t any_shard(struct schedule *c)
 static void kill_and_start(struct schedule *c)
 {
     uint64_t *r = &c->sim.random;
+    c->sim.starved = SIM_SHARDS_MAX;
+    for (uint32_t i = 0; i < c->followers_count; i++)
+        if (c->followers[i].spare != NULL) sim_cut(&c->followers[i].spare);
     for (uint32_t i = 0; i < c->followers_count; i++)
         sim_follower_take(&c->followers[i], sim_between(r, 0, 20000));
     if (sim_chance(r, 3)) {
@@ -141,6 +144,14 @@ static void act(struct schedule *c, const struct kind *kind)
     } else if (choice < 93) {
         sim_follower_take(f, sim_between(r, 0, 2000));
         sim_follower_cut(f);
+        /* At once on another shard, which may not have read what the cursor has. */
+        if (f->spare != NULL) sim_follower_connect(f, 0, 0);
+    } else if (choice < 95) {
+        /* A connection that is open already, and later its shard falls behind. */
+        if (f->spare == NULL)
+            sim_follower_prepare(f, any_shard(c), sim_between(r, 100, 60000));
+        else
+            c->sim.starved = sim_chance(r, 4) ? SIM_SHARDS_MAX : f->spare_shard;
     } else if (choice < 98) {
         sim_pass_ns(&c->sim, sim_between(r, 1000, UINT64_C(150000000)));
     } else if (kind->kills && c->starts < 3 && sim_chance(r, 6)) {
@@ -161,6 +172,7 @@ static void quiet(struct schedule *c)
     strcpy(auditor.query, "/sse?channels=*&from=earliest");
     strcpy(auditor.name, "the auditor");
     bool done = false;
+    c->sim.starved = SIM_SHARDS_MAX;
     for (unsigned round = 0; round < 4000 && !done && c->ledger.violations == 0; round++) {
         steps(c, 200);
         done = true;
@@ -265,6 +277,21 @@ Test(sim_resume, across_retention, .timeout = 1500)
 Test(sim_resume, over_kills, .timeout = 1500)
 {
     many(&(struct kind){.kills = true}, 16);
+}
+
+Test(sim_resume, from_snapshots_and_the_last_events, .timeout = 1500)
+{
+    many(&(struct kind){.snapshots = true}, 30);
+}
+
+Test(sim_resume, from_snapshots_of_segments, .timeout = 1500)
+{
+    many(&(struct kind){.snapshots = true, .large = true}, 12);
+}
+
+Test(sim_resume, from_snapshots_across_retention, .timeout = 1500)
+{
+    many(&(struct kind){.snapshots = true, .large = true, .retention = true}, 12);
 }
 
 /* What waits in a live client's outbox may fall so far behind what the shard has read that its
