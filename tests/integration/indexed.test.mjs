@@ -267,6 +267,37 @@ broker_test('64 channels go by index, more than that are scanned for, and get th
   }
 });
 
+broker_test('the newest N events of channels, wherever they are', { args: small_log }, async (broker, t) => {
+  const market = new Market(broker, seeded(t), ['r.0', 'r.1', 'r.2']);
+  await market.fill(12e6);
+  await indexed(broker);
+  const all_of = async (channel, last) => {
+    const client = await subscribe(broker, `/sse?channels=${channel}&last=${last}`);
+    await client.control('snapshot-end');
+    const ns = client.events.map((event) => event.json.payload.n);
+    client.cut();
+    return ns;
+  };
+  const newest = (channel, last) => {
+    const n = market.sequence.newest(channel);
+    return Array.from({ length: Math.min(n, last) }, (_, i) => n - Math.min(n, last) + 1 + i);
+  };
+  for (const last of [1, 7, 1000])
+    for (const channel of ['r.0', 'r.1', 'r.2']) assert.deepEqual(await all_of(channel, last), newest(channel, last), `${last} of ${channel}`);
+  /* Two of the indexes are of no use: those segments are read whole. */
+  const directory = path.join(broker.data, '0');
+  const files = fs.readdirSync(directory).filter((name) => name.endsWith('.idx')).sort();
+  await broker.stop();
+  for (const name of files.slice(1, 3)) {
+    const bytes = fs.readFileSync(path.join(directory, name));
+    bytes.fill(0xee, 256, bytes.length - 8192); /* the header and the filter are as they were */
+    fs.writeFileSync(path.join(directory, name), bytes);
+  }
+  await broker.restart();
+  for (const channel of ['r.0', 'r.1', 'r.2']) assert.deepEqual(await all_of(channel, 1000), newest(channel, 1000), channel);
+  assert.ok((await metric(broker, 'segments_scanned_total')) > 0);
+});
+
 broker_test('many at once, and little memory for them', { args: [...small_log, '--catchup-bytes=1MiB'] }, async (broker, t) => {
   const market = new Market(broker, seeded(t), ['r.0', 'r.1', 'r.2', 'r.3']);
   await market.fill(10e6);
