@@ -142,6 +142,15 @@ static void open_window(struct tt_log *log, const struct opening *o, int64_t wal
     log->batch_due = due; /* it stays where the plan has put it */
 }
 
+void tt_log_last_batch(struct tt_log *log)
+{
+    if (log->told_last || log->read_only || log->writes == 0 || log->durable_place != log->place ||
+        log->planned.count != 0 || log->place + TT_RECORD_BATCH_BYTES > log->window_end)
+        return;
+    log->told_last = true;
+    put_batch(log, log->wall_us);
+}
+
 static uint64_t batch_bytes(const struct tt_log *log)
 {
     return log->batch_due ? TT_RECORD_BATCH_BYTES : 0;

@@ -295,6 +295,7 @@ static void sync_done(struct tt_log *log, const struct tt_log_operation *op, int
         log->durable_offset = offset;
     }
     if (log->durable_place == log->written_place) log->sync_due_ns = UINT64_MAX;
+    if (log->closing == TT_LOG_CLOSING_WRITE) tt_log_last_batch(log);
 }
 
 /* ---- CEILING ---- */
@@ -588,6 +589,7 @@ enum tt_status tt_log_next_operation(struct tt_log *log, const struct tt_log_now
                                              TT_LOG_LANE_SYNC, TT_LOG_LANE_KEEP, TT_LOG_LANE_CLEAN,
                                              /* once more: closing may have come to it */
                                              TT_LOG_LANE_CEILING};
+    log->wall_us = now->wall_us;
     look_at_age(log, now);
     for (unsigned i = 0; i < sizeof order / sizeof *order; i++) {
         enum tt_log_lane lane = order[i];
@@ -669,6 +671,7 @@ void tt_log_close(struct tt_log *log)
     if (log->closing != TT_LOG_CLOSING_NOT) return;
     log->closing = TT_LOG_CLOSING_WRITE;
     log->retry_ns = 0;
+    tt_log_last_batch(log);
     tt_keep_close(log->keep);
 }
 

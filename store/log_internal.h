@@ -92,6 +92,8 @@ struct tt_log {
     bool segment_begun;       /* there is one */
     bool segment_used;        /* it holds an event or a hole */
     bool batch_due;           /* a write was begun since the last BATCH record */
+    bool told_last;           /* closing: the last BATCH is there */
+    int64_t wall_us;          /* when an operation was asked for last */
 
     /* what stands where */
     struct tt_values *values;
@@ -160,6 +162,10 @@ struct tt_log {
     uint64_t sync_ns_last;
 };
 
+/* Closing, when everything is durable: a last BATCH says so. Without it nothing would cover the
+ * newest records, and a byte that goes bad in them would look like a torn tail at the next start,
+ * which cuts them off. Left out where the chunk has no room for it. */
+void tt_log_last_batch(struct tt_log *log);
 /* The disk is full, or was a moment ago. */
 bool tt_log_no_space(const struct tt_log *log);
 /* Below it, tail memory is not needed for writing any more. */

@@ -107,6 +107,32 @@ Test(recovery, a_clean_stop_goes_on_with_the_next_offset)
     cr_assert_eq(holes, 0);
 }
 
+/* A stop says, in a last batch, that everything before is on the disk: what goes bad there later is
+ * damage, also in the newest records, and no torn tail that may be cut off. */
+Test(recovery, after_a_clean_stop_a_bad_byte_is_never_taken_for_a_torn_tail)
+{
+    for (int policy = TT_LOG_ALWAYS; policy <= TT_LOG_NEVER; policy++) {
+        options.policy = (enum tt_log_policy)policy;
+        for (int synced = 0; synced < 2; synced++) {
+            store_rig_deinit(&rig);
+            store_rig_init(&rig);
+            open_log();
+            for (int i = 0; i < 5; i++) append_ok(1000);
+            if (synced) settle();
+            uint64_t offset, last;
+            cr_assert_eq(store_rig_append(&rig, "a", 1000, &offset, &last), TT_OK);
+            if (synced) settle();
+            store_rig_close(&rig);
+            cr_assert(tt_log_closed(rig.log));
+            store_rig_kill(&rig);
+            newest_segment()->data[last - 100] ^= 1; /* in the newest event */
+            cr_assert_eq(store_rig_open(&rig, &options), TT_ECORRUPT, "policy %d, synced %d: %s",
+                         policy, synced, rig.error);
+            store_rig_kill(&rig);
+        }
+    }
+}
+
 Test(recovery, after_a_kill_no_offset_is_used_again)
 {
     open_log();
