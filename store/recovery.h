@@ -103,7 +103,7 @@ struct tt_recovered_partition {
     uint64_t torn_bytes; /* cut off; 0: none */
     uint64_t torn_place;
     uint64_t scanned_bytes;
-    uint32_t removed_files; /* that a crash had left unfinished */
+    uint32_t removed_files;             /* that a crash had left unfinished */
     char note[TT_RECOVERY_ERROR_BYTES]; /* what was wrong with files that can be made anew, or with
                                          * old segments that were read for them; empty: nothing */
 };

@@ -54,9 +54,9 @@ struct tt_sse_layout tt_sse_event_layout(const struct tt_placed_event *placed,
 void tt_sse_event_write(uint8_t *out, const struct tt_sse_layout *layout,
                         const struct tt_placed_event *placed, struct tt_sse_form form,
                         struct tt_bytes cursor);
-/* The same lines without any framing, for frames of many events; at most _max bytes. What is said in
- * numbers is kept from one event to the next: offsets mostly follow each other, times repeat. Init
- * once for a history; partitions: 0, or what stands behind the `/` of a narrow cursor. */
+/* The same lines without any framing, for frames of many events; at most _max bytes. What is said
+ * in numbers is kept from one event to the next: offsets mostly follow each other, times repeat.
+ * Init once for a history; partitions: 0, or what stands behind the `/` of a narrow cursor. */
 struct tt_sse_texts {
     struct tt_history history_;
     uint32_t partitions_;

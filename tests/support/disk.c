@@ -75,8 +75,8 @@ static bool lies_in(const char *path, const char *directory)
     return strncmp(path, directory, n) == 0 && path[n] == '/' && strchr(path + n + 1, '/') == NULL;
 }
 
-/* One that fails leaves them as they are, to be synced later: a file system whose journal has failed
- * takes no more changes of names at all, so none is ever wrongly called certain. */
+/* One that fails leaves them as they are, to be synced later: a file system whose journal has
+ * failed takes no more changes of names at all, so none is ever wrongly called certain. */
 static void sync_names(struct disk *d, const char *directory, bool failed)
 {
     uint32_t left = 0;
