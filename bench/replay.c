@@ -2,6 +2,7 @@
  *
  *   replay --bare --bytes=N                             a loop of 64 KiB sends of N bytes
  *   replay --url=HOST:PORT --path=PATH --until=TEXT     a client that reads until TEXT has come
+ *   replay ... --crowd=N --seconds=S                    N such clients, each again and again
  *
  * Both read with the same loop on --reader-cpu, from a loopback socket, as fast as they can, and
  * print a line of JSON: bytes and nanoseconds from the first byte to the last, and the CPU time of
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -30,7 +32,7 @@
 
 struct options {
     bool bare;
-    uint64_t bytes;
+    uint64_t bytes, crowd, seconds;
     const char *url, *path, *until;
     int reader_cpu, sender_cpu;
 };
@@ -143,23 +145,65 @@ static void bare(const struct options *o)
            cpu_ns);
 }
 
-static void client(const struct options *o)
+static struct sockaddr_in address_of(const char *url)
 {
-    char host[64], request[2048];
-    const char *colon = strrchr(o->url, ':');
-    if (colon == NULL || (size_t)(colon - o->url) >= sizeof host) stop("--url=HOST:PORT");
-    memcpy(host, o->url, (size_t)(colon - o->url));
-    host[colon - o->url] = '\0';
+    char host[64];
+    const char *colon = strrchr(url, ':');
+    if (colon == NULL || (size_t)(colon - url) >= sizeof host) stop("--url=HOST:PORT");
+    memcpy(host, url, (size_t)(colon - url));
+    host[colon - url] = '\0';
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_port = htons((uint16_t)atoi(colon + 1))};
     if (inet_pton(AF_INET, host, &address.sin_addr) != 1) stop("--url=HOST:PORT");
-    pin(o->reader_cpu);
-    int fd = connect_to(&address);
+    return address;
+}
+
+/* A connection that has asked for the stream. */
+static int ask(const struct options *o, const struct sockaddr_in *address)
+{
+    char request[2048];
+    int fd = connect_to(address);
     int size =
         snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", o->path, o->url);
     send_all(fd, request, (size_t)size);
-    uint64_t ns, bytes = read_on(fd, 0, o->until, &ns);
+    return fd;
+}
+
+static void client(const struct options *o)
+{
+    struct sockaddr_in address = address_of(o->url);
+    pin(o->reader_cpu);
+    uint64_t ns, bytes = read_on(ask(o, &address), 0, o->until, &ns);
     printf("{\"bytes\":%" PRIu64 ",\"ns\":%" PRIu64 "}\n", bytes, ns);
+}
+
+static void crowd(const struct options *o)
+{
+    static char buffer[RECEIVE_BYTES];
+    struct sockaddr_in address = address_of(o->url);
+    struct epoll_event ready[64];
+    uint64_t bytes = 0, replays = 0, end = clock_ns(CLOCK_MONOTONIC) + o->seconds * 1000000000u;
+    int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    pin(o->reader_cpu);
+    for (uint64_t open = 0; clock_ns(CLOCK_MONOTONIC) < end;) {
+        if (open < o->crowd) {
+            struct epoll_event event = {.events = EPOLLIN, .data.fd = ask(o, &address)};
+            if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, event.data.fd, &event) != 0) stop("epoll_ctl");
+            open++;
+        }
+        int count = epoll_wait(epoll_fd, ready, 64, open < o->crowd ? 0 : 100);
+        for (int i = 0; i < count; i++) {
+            ssize_t n = recv(ready[i].data.fd, buffer, sizeof buffer, 0);
+            if (n > 0) bytes += (uint64_t)n;
+            size_t look = n > (ssize_t)LOOK_BYTES ? LOOK_BYTES : n > 0 ? (size_t)n : 0;
+            bool over = memmem(buffer + (n > 0 ? n : 0) - look, look, o->until, strlen(o->until));
+            if (n > 0 && !over) continue;
+            replays += over;
+            close(ready[i].data.fd); /* and out of the epoll */
+            open--;
+        }
+    }
+    printf("{\"bytes\":%" PRIu64 ",\"replays\":%" PRIu64 "}\n", bytes, replays);
 }
 
 int main(int count, char **arguments)
@@ -167,6 +211,8 @@ int main(int count, char **arguments)
     static const struct option names[] = {{"bare", no_argument, NULL, 'b'},
                                           {"bytes", required_argument, NULL, 'n'},
                                           {"url", required_argument, NULL, 'u'},
+                                          {"crowd", required_argument, NULL, 'c'},
+                                          {"seconds", required_argument, NULL, 'd'},
                                           {"path", required_argument, NULL, 'p'},
                                           {"until", required_argument, NULL, 't'},
                                           {"reader-cpu", required_argument, NULL, 'r'},
@@ -178,6 +224,8 @@ int main(int count, char **arguments)
         case 'b': o.bare = true; break;
         case 'n': o.bytes = strtoull(optarg, NULL, 10); break;
         case 'u': o.url = optarg; break;
+        case 'c': o.crowd = strtoull(optarg, NULL, 10); break;
+        case 'd': o.seconds = strtoull(optarg, NULL, 10); break;
         case 'p': o.path = optarg; break;
         case 't': o.until = optarg; break;
         case 'r': o.reader_cpu = atoi(optarg); break;
@@ -187,6 +235,8 @@ int main(int count, char **arguments)
     }
     if (o.bare)
         bare(&o);
+    else if (o.crowd != 0 && o.url != NULL && o.path != NULL && o.until != NULL)
+        crowd(&o);
     else if (o.url != NULL && o.path != NULL && o.until != NULL)
         client(&o);
     else

@@ -40,7 +40,7 @@
 #define TT_TURN_MESSAGES_MAX      256u  /* mailbox messages a turn */
 #define TT_TURN_DESCRIPTORS_MAX   4096u /* tail descriptors a turn */
 #define TT_TURN_READ_US_MAX       200u  /* time for reading tails a turn */
-#define TT_TURN_CATCHUP_BYTES_MAX (1u << 20)
+#define TT_TURN_CATCHUP_BYTES_MAX (128u << 10) /* what live clients wait for in a turn: about 0.2 ms */
 #define TT_TURN_SENDS_MAX         256u
 #define TT_TURN_LOOKUPS_MAX       16u         /* questions that an owner answers a turn */
 #define TT_PULL_BYTES_MAX         (64u << 10) /* one send of one connection */
