@@ -38,10 +38,10 @@ static struct tt_tail_options tail_options(const struct tt_config *config)
     };
 }
 
-/* What each partition may take of --log-channels-max. */
+/* What each partition may take of --channels-max. */
 static uint32_t channels_max(const struct tt_config *config)
 {
-    return (uint32_t)((config->log_channels_max + config->log_partitions - 1) /
+    return (uint32_t)((config->channels_max + config->log_partitions - 1) /
                       config->log_partitions);
 }
 

@@ -133,7 +133,7 @@ void tt_status_write(struct tt_writer *w, const struct tt_operations_view *view)
     write_u64(w, "segments", segments);
     write_u64(w, "unindexedSegments", unindexed);
     write_u64(w, "channels", channels);
-    write_u64(w, "channelsMax", c->log_channels_max);
+    write_u64(w, "channelsMax", c->channels_max);
     write_u64(w, "keptBytes", kept);
     write_u64(w, "valuesMemoryBytes", values);
     write_u64(w, "indexMemoryBytes", indexes);

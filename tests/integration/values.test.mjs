@@ -154,7 +154,7 @@ broker_test('switched off, it removes what it had kept', { args: small_log }, as
   await eventually(() => !fs.existsSync(path.join(broker.data, '0', '0000000.val')), 'the kept file is gone');
 });
 
-broker_test('deleted channels do not fill the table', { args: [...small_log, '--log-channels-max=1000'] }, async (broker, t) => {
+broker_test('deleted channels do not fill the table', { args: [...small_log, '--channels-max=1000'] }, async (broker, t) => {
   const { next } = seeded(t);
   const model = new Model();
   for (let round = 0; round < 8; round++) {
@@ -169,7 +169,7 @@ broker_test('deleted channels do not fill the table', { args: [...small_log, '--
   model.check(broker);
 });
 
-broker_test('snapshots while segments go and kept files are rewritten', { args: [...small_log, '--log-channels-max=600'] }, async (broker, t) => {
+broker_test('snapshots while segments go and kept files are rewritten', { args: [...small_log, '--channels-max=600'] }, async (broker, t) => {
   const random = seeded(t);
   const sequence = new Sequence();
   const slow = Array.from({ length: 150 }, (_, i) => `slow.${i}`);
@@ -211,12 +211,12 @@ broker_test('snapshots while segments go and kept files are rewritten', { args: 
   for (const channel of slow) assert.equal(found.get(channel)?.payload.n, sequence.newest(channel), channel);
 });
 
-broker_test('one channel more than --log-channels-max is refused, and nothing of its batch is taken', { args: [...small_log, `--log-channels-max=${hot + 4}`], small: true }, async (broker) => {
+broker_test('one channel more than --channels-max is refused, and nothing of its batch is taken', { args: [...small_log, `--channels-max=${hot + 4}`], small: true }, async (broker) => {
   const model = new Model();
   const event = (channel, payload = channel) => model.event(channel, payload);
   const refuse = async (body, headers) => {
     const answer = await post(broker, '/publish', body, { headers });
-    assert_error(answer, 503, '--log-channels-max');
+    assert_error(answer, 503, '--channels-max');
     assert.equal(answer.json.error.code, 'channels_max');
   };
   await publish_all(broker, ['a', 'b', ...Array.from({ length: hot }, (_, i) => `hot.${i}`)].map((channel) => event(channel)));
@@ -235,7 +235,7 @@ broker_test('one channel more than --log-channels-max is refused, and nothing of
   await publish(broker, event('e'));
   /* What is there at start-up counts, even if the option says less now. */
   await broker.stop();
-  await broker.restart({ args: ['--log-channels-max=2'] });
+  await broker.restart({ args: ['--channels-max=2'] });
   assert.equal(await metric(broker, 'log_channels'), hot + 4);
   await publish_all(broker, [event('a', 6), event('c', 6)]);
   await refuse('{"channel":"f","payload":1}');
