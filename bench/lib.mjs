@@ -94,9 +94,12 @@ async function startServer(core, program, args, environment) {
 export const startBare = (core) =>
   startServer(core, join(build, 'bench_bare_loop'), ['--listen=127.0.0.1:0']);
 
-/** A broker with one shard on one core, on an empty log of its own. */
-export async function startBroker(core, args = [], environment = {}) {
-  const data = mkdtempSync(join(tmpdir(), 'tickertape-bench-'));
+/** A directory for a log. */
+export const makeData = () => mkdtempSync(join(tmpdir(), 'tickertape-bench-'));
+
+/** A broker with one shard on one core, on an empty log of its own, or on one that is kept. */
+export async function startBroker(core, args = [], environment = {}, kept = null) {
+  const data = kept ?? makeData();
   const server = await startServer(
     core,
     join(build, 'tickertape'),
@@ -107,7 +110,7 @@ export async function startBroker(core, args = [], environment = {}) {
   const { stop } = server;
   server.stop = async () => {
     await stop();
-    rmSync(data, { recursive: true, force: true });
+    if (kept === null) rmSync(data, { recursive: true, force: true });
   };
   return server;
 }

@@ -2,6 +2,7 @@
  *
  *   replay --bare --bytes=N                             a loop of 64 KiB sends of N bytes
  *   replay --url=HOST:PORT --path=PATH --until=TEXT     a client that reads until TEXT has come
+ *   replay --drop=DIRECTORY                             writes its files back and forgets them
  *   replay ... --crowd=N --seconds=S                    N such clients, each again and again
  *
  * Both read with the same loop on --reader-cpu, from a loopback socket, as fast as they can, and
@@ -9,7 +10,9 @@
  * the bare sender. That is a second process, on --sender-cpu; it sends each byte once, out of
  * memory that holds them all. */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <netinet/in.h>
@@ -33,7 +36,7 @@
 struct options {
     bool bare;
     uint64_t bytes, crowd, seconds;
-    const char *url, *path, *until;
+    const char *url, *path, *until, *drop;
     int reader_cpu, sender_cpu;
 };
 
@@ -206,10 +209,26 @@ static void crowd(const struct options *o)
     printf("{\"bytes\":%" PRIu64 ",\"replays\":%" PRIu64 "}\n", bytes, replays);
 }
 
+/* Drops the files' pages from the page cache. */
+static void drop(const char *directory)
+{
+    DIR *d = opendir(directory);
+    if (d == NULL) stop(directory);
+    for (struct dirent *e; (e = readdir(d)) != NULL;) {
+        int fd = openat(dirfd(d), e->d_name, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || e->d_type != DT_REG) continue;
+        if (fdatasync(fd) != 0 || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) != 0)
+            stop(e->d_name);
+        close(fd);
+    }
+    closedir(d);
+}
+
 int main(int count, char **arguments)
 {
     static const struct option names[] = {{"bare", no_argument, NULL, 'b'},
                                           {"bytes", required_argument, NULL, 'n'},
+                                          {"drop", required_argument, NULL, 'x'},
                                           {"url", required_argument, NULL, 'u'},
                                           {"crowd", required_argument, NULL, 'c'},
                                           {"seconds", required_argument, NULL, 'd'},
@@ -224,6 +243,7 @@ int main(int count, char **arguments)
         case 'b': o.bare = true; break;
         case 'n': o.bytes = strtoull(optarg, NULL, 10); break;
         case 'u': o.url = optarg; break;
+        case 'x': o.drop = optarg; break;
         case 'c': o.crowd = strtoull(optarg, NULL, 10); break;
         case 'd': o.seconds = strtoull(optarg, NULL, 10); break;
         case 'p': o.path = optarg; break;
@@ -233,7 +253,9 @@ int main(int count, char **arguments)
         default: return 2;
         }
     }
-    if (o.bare)
+    if (o.drop != NULL)
+        drop(o.drop);
+    else if (o.bare)
         bare(&o);
     else if (o.crowd != 0 && o.url != NULL && o.path != NULL && o.until != NULL)
         crowd(&o);

@@ -194,7 +194,7 @@ async function live(broker, what) {
 const errors = ['EIO', 'ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EINTR', 'short'];
 const syncs = ['always', 'interval', 'never'];
 
-test('the n-th operation on files fails, for many n and every error', { skip, timeout: (long ? 600 : 40) * patience_ms }, async (t) => {
+test('the n-th operation on files fails, for many n and every error', { skip, timeout: (long || process.env.TT_LIVES ? 600 : 40) * patience_ms }, async (t) => {
   const random = seeded(t);
   const { matched } = await life('error=EIO;n=1000000000', { sync: 'interval', what: 'without a fault' });
   assert.ok(matched > 60, `a life has many operations: ${matched}`);
@@ -202,7 +202,7 @@ test('the n-th operation on files fails, for many n and every error', { skip, ti
   for (const error of errors) {
     const ns = long
       ? Array.from({ length: matched + 8 }, (_, i) => i + 1)
-      : Array.from({ length: 5 }, () => random.between(1, matched));
+      : Array.from({ length: Number(process.env.TT_LIVES ?? 5) }, () => random.between(1, matched));
     for (const n of ns) {
       const sync = random.pick(syncs);
       await life(`error=${error};n=${n}`, { sync, what: `error=${error};n=${n}, sync=${sync}` });
