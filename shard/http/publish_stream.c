@@ -329,7 +329,9 @@ static void batch_done(struct tt_publish_batch *batch)
     }
     collect(s, side);
     advance(s);
-    if (!s->answered) tt_exchange_resume_body(&s->x);
+    /* Also when that was the answer: what is left of a refused body is dropped, and the next
+     * request stands behind it. */
+    tt_exchange_resume_body(&s->x);
 }
 
 /* ---- the exchange ---- */

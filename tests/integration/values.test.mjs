@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { broker_test } from './lib/broker.mjs';
 import { Sequence } from './lib/counter.mjs';
-import { assert_error, request } from './lib/http.mjs';
+import { RawConnection, assert_error, request } from './lib/http.mjs';
 import { post, publish, publish_all, publish_lines } from './lib/publish.mjs';
 import { seeded } from './lib/random.mjs';
 import { Feed, numbers, parts } from './lib/snapshot.mjs';
@@ -241,4 +241,17 @@ broker_test('one channel more than --channels-max is refused, and nothing of its
   await refuse('{"channel":"f","payload":1}');
   await broker.stop();
   model.check(broker);
+});
+
+broker_test('a connection goes on behind a stream that was refused early', { args: ['--log-channels-max=1'], small: true }, async (broker) => {
+  await publish(broker, { channel: 'a', payload: 1 });
+  const raw = await RawConnection.open(broker.http);
+  const pad = 'x'.repeat(3000);
+  const body = Array.from({ length: 60 }, () => JSON.stringify({ channel: 'b', payload: pad })).join('\n');
+  for (let i = 0; i < 5; i++) {
+    raw.send(`POST /publish HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+    const answer = await raw.read_response({ method: 'POST' });
+    assert_error(answer, 503, 'line 1', '0 events were taken');
+  }
+  raw.cut();
 });
