@@ -41,8 +41,7 @@ static struct tt_tail_options tail_options(const struct tt_config *config)
 /* What each partition may take of --channels-max. */
 static uint32_t channels_max(const struct tt_config *config)
 {
-    return (uint32_t)((config->channels_max + config->log_partitions - 1) /
-                      config->log_partitions);
+    return (uint32_t)((config->channels_max + config->log_partitions - 1) / config->log_partitions);
 }
 
 uint64_t tt_logs_memory_bound_bytes(const struct tt_config *config)
