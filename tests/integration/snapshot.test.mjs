@@ -366,6 +366,34 @@ broker_test(
   },
 );
 
+broker_test(
+  'a snapshot that takes longer than the log keeps its events',
+  { args: [...kept_log, '--outbox-bytes=4KiB'] },
+  async (broker) => {
+    const sequence = new Sequence();
+    const old = range(300, (i) => `old.${i}`);
+    const payload = { pad: 'p'.repeat(20_000) };
+    for (let i = 0; i < 300; i += 50) await publish_lines(broker, old.slice(i, i + 50).map((c) => sequence.event(c, { payload })));
+    const client = await SseClient.open(broker, '/sse?channels=old.*,busy.*&from=snapshot');
+    client.pause();
+    const { partitions } = await status_of(broker);
+    const removed = async () => (await status_of(broker)).partitions.every((p, i) => p.oldest > partitions[i].head);
+    for (let i = 0; i < 60 && !(await removed()); i++) await bury(broker, sequence, 2 << 20);
+    assert.ok(await removed(), 'everything that was there at the start of the snapshot has been removed');
+    client.resume();
+    await ended(client);
+    const { before, end } = parts(client);
+    const values = numbers(before);
+    for (const channel of old) assert.deepEqual(values.get(channel), [1], `${channel}: its value was kept`);
+    const resync = await client.control('resync');
+    assert.equal(resync.json.reason, 'expired', 'what came behind the snapshot has gone');
+    assert.ok(client.all.indexOf(resync) > client.all.indexOf(end));
+    await publish(broker, { channel: 'old.7', type: 'count', payload: { n: 2 } });
+    await client.when((c) => c.events.some(({ json }) => json.channel === 'old.7' && json.payload.n === 2), 'what comes next');
+    client.cut();
+  },
+);
+
 broker_test('last=N of more than is kept for it tells by a gap', { args: ['--max-replay=100'] }, async (broker) => {
   const ids = await publish_all(broker, range(400, (i) => ({ channel: `c${i % 4}`, payload: i })));
   const client = await subscribe(broker, '/sse?channels=*&last=50');
