@@ -181,6 +181,7 @@ enum tt_status store_rig_recover(struct store_rig *rig, const struct store_rig_o
         .ceilings = o->policy != TT_LOG_ALWAYS,
         .random = {11, 22, 33},
         .wall_us = rig->now.wall_us,
+        .channels_max = o->channels_max,
     };
     rig->read_bytes = 0;
     return tt_recovery_open(&rig->recovered, &options, rig->error);
@@ -210,6 +211,8 @@ enum tt_status store_rig_open(struct store_rig *rig, const struct store_rig_opti
         .segment_bytes = o->segment_bytes,
         .retention =
             o->retention.bytes != 0 ? o->retention : (struct tt_retention){UINT64_MAX, UINT64_MAX},
+        .channels_max = o->channels_max,
+        .forget_values = o->forget_values,
     };
     status = tt_log_create(&rig->log, &log);
     TT_ASSERT(status == TT_OK);

@@ -45,6 +45,8 @@ struct store_rig_options {
     size_t tail_bytes;
     size_t event_bytes_max;
     struct tt_retention retention;
+    uint32_t channels_max;
+    bool forget_values;
 };
 
 void store_rig_init(struct store_rig *rig);

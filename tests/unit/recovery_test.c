@@ -232,6 +232,9 @@ Test(recovery, damage_below_the_durable_place_is_refused)
         tried++;
         if (status == TT_ECORRUPT) {
             cr_assert_not_null(strstr(rig.error, f->path), "%s", rig.error);
+            cr_assert_not_null(strstr(rig.error, "byte "), "%s", rig.error);
+            cr_assert_not_null(strstr(rig.error, "ttlog verify data"), "%s", rig.error);
+            cr_assert_not_null(strstr(rig.error, "ttlog repair"), "%s", rig.error);
             refused++;
         }
         f->data[at] ^= 0x10;
