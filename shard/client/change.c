@@ -78,7 +78,7 @@ static struct tt_pattern *copy_patterns(const struct tt_subscription *sub)
     size_t size = sub->count * sizeof(struct tt_pattern);
     size_t texts = 0;
     for (uint32_t i = 0; i < sub->count; i++) texts += sub->entries[i].followed->text_bytes;
-    struct tt_pattern *patterns = malloc(size + texts);
+    struct tt_pattern *patterns = malloc(size + texts == 0 ? 1 : size + texts);
     if (patterns == NULL) return NULL;
     uint8_t *text = (uint8_t *)patterns + size;
     for (uint32_t i = 0; i < sub->count; i++) {

@@ -395,8 +395,7 @@ struct tt_publish_refusal tt_publish_refusal_of(const struct tt_publish_request 
             retry};
     if (request->status == TT_EBUSY)
         return (struct tt_publish_refusal){
-            503, "channels_max", "it would be one channel more than --channels-max allows",
-            retry};
+            503, "channels_max", "it would be one channel more than --channels-max allows", retry};
     if (request->status == TT_ETOOBIG)
         return (struct tt_publish_refusal){
             413, "too_large", "it is larger than --tail-bytes lets the log take at once", 0};

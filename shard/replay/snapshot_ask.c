@@ -20,7 +20,7 @@ static void count_bytes(struct tt_snapshot *s, size_t more, size_t less)
 /* Memory of a batch. */
 static void *take(struct tt_snapshot *s, size_t count, size_t size)
 {
-    void *p = malloc(count * size);
+    void *p = malloc(count * size == 0 ? 1 : count * size);
     if (p == NULL) return NULL;
     count_bytes(s, count * size, 0);
     return p;
