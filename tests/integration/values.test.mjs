@@ -243,7 +243,7 @@ broker_test('one channel more than --channels-max is refused, and nothing of its
   model.check(broker);
 });
 
-broker_test('a connection goes on behind a stream that was refused early', { args: ['--log-channels-max=1'], small: true }, async (broker) => {
+broker_test('a connection goes on behind a stream that was refused early', { args: ['--channels-max=1'], small: true }, async (broker) => {
   await publish(broker, { channel: 'a', payload: 1 });
   const raw = await RawConnection.open(broker.http);
   const pad = 'x'.repeat(3000);
