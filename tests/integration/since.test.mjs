@@ -192,7 +192,7 @@ broker_test('from is refused where it is no time', { small: true }, async (broke
   for (const bad of ['now', '-5', '1.5', '1e3', '99999999999999999999']) {
     const client = await fetch(`${broker.url}/sse?from=${bad}`);
     assert.equal(client.status, 400, bad);
-    assert.match((await client.json()).error.message, /live, earliest, or a time in unix milliseconds/);
+    assert.match((await client.json()).error.message, /live, earliest, snapshot, or a time in unix milliseconds/);
   }
   const client = await subscribe(broker, `/sse?channels=c&from=${Date.now()}`);
   await publish(broker, { channel: 'c', payload: 1 });
