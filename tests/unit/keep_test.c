@@ -397,7 +397,8 @@ static void damage_checkpoint(void)
     w->damaged = true;
 }
 
-static void come_back(void)
+/* The table as start-up finds it. */
+static struct tt_keep_loaded load(void)
 {
     damage_checkpoint();
     /* The segment that was removed last may be there again. */
@@ -423,6 +424,12 @@ static void come_back(void)
     w->values = loaded.values;
     for (uint32_t i = 0; i < w->disk->names.count; i++)
         cr_assert_null(strstr(w->disk->names.items[i].path, ".new"), "nothing is left behind");
+    return loaded;
+}
+
+static void come_back(void)
+{
+    struct tt_keep_loaded loaded = load();
     uint64_t mark_place = 0, next = w->count == 0 ? 0 : w->segments[w->first].is.first_offset;
     for (uint32_t i = w->first; i < w->count; i++) {
         struct segment *s = &w->segments[i];
