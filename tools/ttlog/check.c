@@ -94,7 +94,7 @@ static void describe(struct state *s, char *what, size_t bytes)
 {
     struct tt_walk *w = &s->check->walk;
     struct tt_bytes at;
-    struct tt_record record;
+    struct tt_record record = {0};
     uint64_t place = tt_walk_place(w);
     size_t most = TT_RECORD_BYTES_MAX(TT_EVENT_BYTES_CEILING + TT_RECORD_TEXT_BYTES_MAX);
     enum tt_status status = tt_walk_bytes(w, place, most, &at);
