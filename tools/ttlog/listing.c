@@ -259,7 +259,7 @@ static void guess_meta(struct tt_listing *view)
 
 static enum tt_status open_partitions(struct tt_listing *view, uint32_t count)
 {
-    if (count == view->partitions_count) return TT_OK;
+    if (count <= view->partitions_count) return TT_OK;
     struct tt_listing_partition *partitions =
         realloc(view->partitions, count * sizeof *view->partitions);
     if (partitions == NULL) return TT_ENOMEM;

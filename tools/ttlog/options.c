@@ -248,7 +248,7 @@ static enum tt_status parse_one(struct tt_ttlog_options *options, enum tt_ttlog_
             }
             value = argv[++*at];
         }
-        return set(options, (enum id)i, value, now_us, error);
+        return set(options, (enum id)i, value == NULL ? "" : value, now_us, error);
     }
     snprintf(error, TT_TTLOG_ERROR_BYTES, "%.*s: there is no such option here (--help)",
              (int)size + 2, text);
