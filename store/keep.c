@@ -217,6 +217,10 @@ enum tt_status tt_keep_carry(struct tt_keep *k, const struct tt_log_now *now,
 {
     TT_ASSERT(segment->end_place != TT_SEGMENT_GROWS);
     if (!may_begin(k, now->ns)) return TT_IDLE;
+    /* Values that are not kept: what an earlier life did keep goes first, for good. A start that
+     * keeps them again would take those for the values of channels whose newer ones went with
+     * their segments. */
+    if (!k->keep_last && k->kept.count != 0 && !k->remove_no_more) return TT_IDLE;
     k->segment = *segment;
     tt_keep_copy_begin(k, TT_KEEP_CARRY);
     return TT_OK;
