@@ -260,7 +260,7 @@ static struct tt_connections_options defaults(void)
 static void start_with(enum tt_io_kind kind, const struct tt_connections_options *options)
 {
     char why[200];
-    struct tt_io_options io = {kind, 200, 1024, 64, 8};
+    struct tt_io_options io = {kind, 200, 1024, 64, 8, NULL};
     struct tt_listen_options listen = {.backlog = 50, .no_delay = true, .send_buffer_bytes = 65536};
     struct tt_connections_hooks hooks = {NULL, tt_routes_handle, &routes, on_gone, on_log};
     tt_socket listener;
