@@ -8,7 +8,7 @@ import path from 'node:path';
 import test from 'node:test';
 import { broker_test, temporary_directory } from './lib/broker.mjs';
 import { compare_index, hasher, read_index, read_values } from './lib/logindex.mjs';
-import { crc32c, event_id, find_offset, find_time, flags, read_log, siphash13 } from './lib/logreader.mjs';
+import { classes, crc32c, event_id, find_offset, find_time, flags, read_log, siphash13 } from './lib/logreader.mjs';
 import { post } from './lib/publish.mjs';
 import { seeded } from './lib/random.mjs';
 import { SseClient } from './lib/sse.mjs';
@@ -405,6 +405,8 @@ broker_test('a flipped bit is found by the reader, wherever it is', { args: smal
     fs.cpSync(data, copy, { recursive: true });
     const whole = read_log(copy).partitions[0];
     const { file, bytes } = whole.segments[0];
+    /* A clean stop ends with a batch record; a flip in it takes no event away. */
+    const last_batch = whole.last.class === classes.BATCH ? whole.last.place : whole.tail.place;
     for (let i = 0; i < 200; i++) {
       const at = random.between(0, whole.tail.place - 1);
       bytes[at] ^= 1 << random.between(0, 7);
@@ -417,7 +419,10 @@ broker_test('a flipped bit is found by the reader, wherever it is', { args: smal
       } catch (error) {
         assert.equal(error.name === 'Error' && /byte \d+/.test(error.message), true, error.stack);
       }
-      assert.ok(events === undefined || events.length < whole.events.length, `byte ${at} was flipped, and nothing is missing`);
+      assert.ok(
+        events === undefined || events.length < whole.events.length || at >= last_batch,
+        `byte ${at} was flipped, and nothing is missing`,
+      );
       whole.segments[0].bytes.set(fs.readFileSync(path.join(data, '0', path.basename(file))));
     }
   } finally {

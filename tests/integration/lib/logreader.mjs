@@ -10,6 +10,7 @@
 //   log.partitions[p].holes                [{ offset, end }]
 //   log.partitions[p].next                 the next offset that the segments give
 //   log.partitions[p].ceiling              or undefined without a ceiling file
+//   log.partitions[p].last                 the newest whole record, of any class
 //   log.partitions[p].tail                 how the newest segment ends: { place, state: 'end' | 'torn' | 'damaged' }
 //   find_offset(partition, offset), find_time(partition, taken_us)   the searches of "Reading"
 
@@ -384,6 +385,7 @@ function read_partition(dir, number, meta, live) {
     read_segment(segment, state, meta, limit, (record) => {
       if (record.class === classes.SEGMENT) expect(segment.file, 8, record.offset === segment.first, `offset ${record.offset} is not the name's`);
       partition.counts[record.class] = (partition.counts[record.class] ?? 0) + 1;
+      partition.last = record;
       if (record.class === classes.EVENT) partition.events.push(record);
       if (record.class === classes.HOLE) partition.holes.push({ offset: record.offset, end: record.end, place: record.place, segment });
     });
