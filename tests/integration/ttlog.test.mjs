@@ -15,7 +15,8 @@ import { eventually } from './lib/wait.mjs';
 const skip = process.env.TT_SMALL === '1' ? 'not in the small set' : false;
 
 const pad = 'x'.repeat(500);
-const event = (n, channel = `c.${n % 7}`) => ({ channel, payload: { n, pad } });
+/* So many channels that none of two partitions stays empty. */
+const event = (n, channel = `c.${n % 41}`) => ({ channel, payload: { n, pad } });
 
 /** A log with `count` events in segments of 2 MiB, whose broker was ended cleanly. Gives its directory. */
 async function make_log(count, args = []) {
