@@ -374,8 +374,8 @@ static void take_message(struct tt_control *c, struct tt_message *message)
     case TT_MESSAGE_CUT_TAKEN:
     case TT_MESSAGE_LOOKUP:
     case TT_MESSAGE_LOOKUP_DONE:
-    case TT_MESSAGE_SUBSCRIBE:
-    case TT_MESSAGE_SUBSCRIBED:
+    case TT_MESSAGE_SESSION_CALL:
+    case TT_MESSAGE_SESSION_CALLED:
     case TT_MESSAGE_DRAIN:
     case TT_MESSAGE_STOP:
     case TT_MESSAGE_EXIT:

@@ -11,8 +11,8 @@
  *   - ADMIT, RELEASE: shard -> home shard, at most TT_ADMIT_OPEN_MAX, TT_RELEASE_OPEN_MAX open a
  *     pair; answered by ADMITTED, RELEASED
  *   - LOOKUP: shard -> owner, at most TT_LOOKUP_OPEN_MAX open a pair; answered by LOOKUP_DONE
- *   - SUBSCRIBE: shard -> shard of a session, at most TT_SUBSCRIBE_OPEN_MAX open a pair; answered
- * by SUBSCRIBED
+ *   - SESSION_CALL: shard -> shard of a session, at most TT_SESSION_CALL_OPEN_MAX open a pair;
+ *     answered by SESSION_CALLED
  *   - CUT: shard -> every shard, at most one open a pair; returned by CUT_TAKEN
  *   - DRAIN, STOP, RELOAD, EXIT: control -> shard, one of each open
  *
@@ -38,8 +38,8 @@ enum tt_message_kind {
     TT_MESSAGE_CUT_TAKEN,
     TT_MESSAGE_LOOKUP,
     TT_MESSAGE_LOOKUP_DONE,
-    TT_MESSAGE_SUBSCRIBE,
-    TT_MESSAGE_SUBSCRIBED,
+    TT_MESSAGE_SESSION_CALL,
+    TT_MESSAGE_SESSION_CALLED,
     TT_MESSAGE_DRAIN,   /* control -> shard: end the clients, paced, within drain_ms */
     TT_MESSAGE_DRAINED, /* shard -> control: no connection is left */
     TT_MESSAGE_STOP,    /* control -> shard: end connections, close the logs cleanly */
@@ -50,17 +50,17 @@ enum tt_message_kind {
     TT_MESSAGE_STARTED, /* shard -> control: serving (or body.started.status: why not) */
 };
 
-#define TT_HANDOFF_CREDITS    256u
-#define TT_PUBLISH_OPEN_MAX   128u
-#define TT_SEGMENT_CREDITS    16u
-#define TT_ADMIT_OPEN_MAX     64u
-#define TT_RELEASE_OPEN_MAX   64u
-#define TT_SUBSCRIBE_OPEN_MAX 32u
-#define TT_LOOKUP_OPEN_MAX    32u
+#define TT_HANDOFF_CREDITS       256u
+#define TT_PUBLISH_OPEN_MAX      128u
+#define TT_SEGMENT_CREDITS       16u
+#define TT_ADMIT_OPEN_MAX        64u
+#define TT_RELEASE_OPEN_MAX      64u
+#define TT_SESSION_CALL_OPEN_MAX 32u
+#define TT_LOOKUP_OPEN_MAX       32u
 /* The sums. Between shards, each direction: my requests, and the replies that I owe. */
 #define TT_MAILBOX_SHARD_MESSAGES                                                                  \
     (2u * (TT_PUBLISH_OPEN_MAX + TT_SEGMENT_CREDITS + TT_ADMIT_OPEN_MAX + TT_RELEASE_OPEN_MAX +    \
-           TT_LOOKUP_OPEN_MAX + TT_SUBSCRIBE_OPEN_MAX + 1u))
+           TT_LOOKUP_OPEN_MAX + TT_SESSION_CALL_OPEN_MAX + 1u))
 /* Control to shard: hand-overs, and one each of drain, stop, reload, exit. */
 #define TT_MAILBOX_TO_SHARD_MESSAGES (TT_HANDOFF_CREDITS + 8u)
 /* Shard to control: hand-overs returned, and started, drained, stopped, reloaded. */
@@ -83,8 +83,8 @@ struct tt_message_lookup {
     struct tt_lookup_request *request; /* lent to the owner by LOOKUP, given back by LOOKUP_DONE */
 } TT_MESSAGE_ALIAS;
 
-struct tt_message_subscribe {
-    struct tt_subscribe_call *call; /* lent by SUBSCRIBE, given back by SUBSCRIBED */
+struct tt_message_session_call {
+    struct tt_session_call *call; /* lent by SESSION_CALL, given back by SESSION_CALLED */
 } TT_MESSAGE_ALIAS;
 
 struct tt_message_segment {

@@ -8,9 +8,11 @@
 #include "shard/client/sse.h"
 #include "shard/drain.h"
 #include "shard/fanout/fanout.h"
+#include "shard/http/ack.h"
 #include "shard/http/assets.h"
 #include "shard/http/publish.h"
 #include "shard/http/routes.h"
+#include "shard/http/session_call.h"
 #include "shard/http/subscribe.h"
 #include "shard/owner.h"
 #include "shard/replay/catchup.h"
@@ -169,6 +171,11 @@ static void make_routes(struct tt_shard *shard)
                                .body_required = true,
                                .handler = tt_subscribe_handle,
                                .context = shard};
+    r[n++] = (struct tt_route){.path = "/ack",
+                               .methods = TT_ROUTE_POST,
+                               .body_required = true,
+                               .handler = tt_ack_handle,
+                               .context = shard};
     if (shard->options.demo) {
         r[n++] = (struct tt_route){
             .path = "/demo/cut", .methods = TT_ROUTE_POST, .handler = handle_cut, .context = shard};
@@ -220,7 +227,7 @@ enum tt_status tt_shard_create(struct tt_shard **out, const struct tt_world *wor
     if (status == TT_OK) status = tt_fanout_create(shard);
     if (status == TT_OK) status = tt_replay_create(shard);
     if (status == TT_OK) status = tt_lookups_create(shard);
-    if (status == TT_OK) status = tt_subscribes_create(shard);
+    if (status == TT_OK) status = tt_session_calls_create(shard);
     if (status == TT_OK) status = tt_admission_create(shard);
     if (status != TT_OK) {
         tt_shard_destroy(&shard);
@@ -236,7 +243,7 @@ void tt_shard_destroy(struct tt_shard **out)
     if (shard == NULL) return;
     tt_replay_destroy(shard);
     tt_lookups_destroy(shard);
-    tt_subscribes_destroy(shard);
+    tt_session_calls_destroy(shard);
     tt_owner_destroy(shard);
     tt_admission_destroy(shard);
     tt_fanout_destroy(shard);
@@ -374,8 +381,8 @@ static void message(struct tt_shard *shard, struct tt_message *m)
     case TT_MESSAGE_ADMITTED:
     case TT_MESSAGE_RELEASE:
     case TT_MESSAGE_RELEASED: tt_admission_message(shard, m); return;
-    case TT_MESSAGE_SUBSCRIBE:
-    case TT_MESSAGE_SUBSCRIBED: tt_subscribes_message(shard, m); return;
+    case TT_MESSAGE_SESSION_CALL:
+    case TT_MESSAGE_SESSION_CALLED: tt_session_calls_message(shard, m); return;
     case TT_MESSAGE_CUT:
         tt_drain_cut(shard, TT_MESSAGE_BODY(m, tt_message_cut));
         m->kind = TT_MESSAGE_CUT_TAKEN;
@@ -432,7 +439,7 @@ static void phases(struct tt_shard *shard)
         post_control(shard, TT_MESSAGE_DRAINED);
     }
     if (shard->phase == TT_SHARD_STOPPING && tt_connections_count(shard->connections) == 0 &&
-        tt_lookup_idle(shard) && tt_replay_idle(shard) && tt_subscribes_idle(shard) &&
+        tt_lookup_idle(shard) && tt_replay_idle(shard) && tt_session_calls_idle(shard) &&
         tt_owner_stopped(shard)) {
         shard->phase = TT_SHARD_STOPPED;
         post_control(shard, TT_MESSAGE_STOPPED);

@@ -18,7 +18,7 @@ struct tt_owner;
 struct tt_admission;
 struct tt_replay;
 struct tt_lookups;
-struct tt_subscribes;
+struct tt_session_calls;
 struct tt_fanout;
 struct tt_replay;
 
@@ -88,7 +88,7 @@ struct tt_shard {
     struct tt_route routes_rows[TT_SHARD_ROUTES_MAX];
     struct tt_routes routes;
 
-    struct tt_subscribes *subscribes; /* http/subscribe.c */
+    struct tt_session_calls *session_calls; /* http/session_call.c */
 
     struct tt_owner *owner;         /* owner.c */
     struct tt_admission *admission; /* admission.c */

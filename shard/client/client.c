@@ -39,6 +39,7 @@ struct tt_client *tt_client_create(struct tt_shard *shard)
     client->partition = TT_PARTITION_ALL;
     client->heartbeat_ms = shard->options.heartbeat_ms;
     client->taken_ms = (uint32_t)(shard->now_ns / 1000000);
+    client->since_s = (uint32_t)(shard->wall_us / 1000000);
     tt_timer_init(&client->timer, shard->heartbeat_kind);
     tt_metric_add(&shard->metrics.clients_opening, 1);
     return client;
@@ -101,6 +102,14 @@ void tt_client_queued_vector(const struct tt_client *client, uint64_t *vector)
     const struct tt_arrivals *arrivals = &client->shard->arrivals;
     for (uint32_t p = 0; p < arrivals->partitions; p++) vector[p] = arrivals->next[p];
     if (client->catchup != NULL) tt_catchup_queued_vector(client, vector);
+}
+
+void tt_client_sent_vector(const struct tt_client *client, uint64_t *vector)
+{
+    if (client->catchup != NULL)
+        tt_client_queued_vector(client, vector);
+    else
+        place_vector(client, vector);
 }
 
 void tt_client_write_cursor(const struct tt_client *client, const uint64_t *vector,

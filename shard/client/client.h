@@ -24,6 +24,11 @@ struct tt_event;
 
 /* What only some clients have, and what all have only while they open. */
 struct tt_client_extra {
+    /* POST /ack (http/ack.h): the sum of the next offsets that it says it has come to, over what
+     * was its `partition` then. */
+    uint64_t acked_sum;
+    int64_t acked_ms; /* unix time of the last one; 0: none */
+    uint32_t acked_partition;
     uint32_t types_count;
     uint32_t types_bytes;
     char label[TT_SUBSCRIBE_LABEL_BYTES_MAX + 1];
@@ -51,7 +56,8 @@ struct tt_client {
     uint8_t form;
     uint8_t reason; /* enum tt_close_reason, in CLOSING */
     bool ping_event;
-    bool started; /* the answer's head is out */
+    bool started;     /* the answer's head is out */
+    uint32_t since_s; /* unix time at which it came */
 };
 _Static_assert(sizeof(struct tt_client) <= 256, "the budget of an idle client");
 
@@ -98,5 +104,8 @@ void tt_client_write_cursor(const struct tt_client *client, const uint64_t *vect
 /* The vector of what was sent or is queued: everything before it comes before what is queued now.
  */
 void tt_client_queued_vector(const struct tt_client *client, uint64_t *vector);
+/* The vector of what was sent: no id that it was given is beyond. Not while completions are
+ * handled. */
+void tt_client_sent_vector(const struct tt_client *client, uint64_t *vector);
 
 #endif

@@ -3,214 +3,72 @@
 #include <stdlib.h>
 
 #include "proto/base/assert.h"
-#include "proto/wire/json.h"
 #include "proto/wire/subscribe.h"
 #include "shard/client/change.h"
+#include "shard/http/session_call.h"
 #include "shard/shard_internal.h"
 
 #define MESSAGE_BYTES_MAX 400u
 
-struct tt_subscribes {
-    uint32_t *open;          /* to each shard */
-    struct tt_list *waiting; /* for each shard: what would be beyond the bound */
-    uint32_t total;          /* open and waiting */
-};
-
-/* One request, from its head to its answer. */
-struct tt_subscribe_call {
-    struct tt_exchange exchange;
-    struct tt_shard *shard; /* where it came in */
-    struct tt_node node;
-    bool lent;    /* waiting, or with the session's shard */
-    bool orphan;  /* its connection is gone: freed when it is given back */
-    bool refused; /* it was answered already: the rest of its body is dropped */
-    uint8_t *body;
-    size_t body_bytes;
+struct subscribe_call {
+    struct tt_session_call call;
     uint8_t *text; /* what the body says, decoded */
     struct tt_pattern *patterns;
-    struct tt_bytes session;
     struct tt_change change;
-    /* the answer */
-    unsigned status; /* of HTTP */
-    const char *code;
-    const char *message;
-    size_t cursor_bytes;
+    size_t cursor_bytes; /* of the answer */
     uint8_t cursor[TT_CURSOR_BYTES_MAX];
 };
 
-enum tt_status tt_subscribes_create(struct tt_shard *shard)
+static struct subscribe_call *subscribe_of(struct tt_session_call *call)
 {
-    uint32_t shards = shard->world->shards_count;
-    struct tt_subscribes *s = calloc(1, sizeof *s);
-    shard->subscribes = s;
-    if (s == NULL) return TT_ENOMEM;
-    s->open = calloc(shards, sizeof *s->open);
-    s->waiting = calloc(shards, sizeof *s->waiting);
-    if (s->open == NULL || s->waiting == NULL) return TT_ENOMEM;
-    for (uint32_t i = 0; i < shards; i++) tt_list_init(&s->waiting[i]);
-    return TT_OK;
+    return (struct subscribe_call *)call;
 }
 
-void tt_subscribes_destroy(struct tt_shard *shard)
+static void subscribe_release(struct tt_session_call *call)
 {
-    struct tt_subscribes *s = shard->subscribes;
-    if (s == NULL) return;
-    TT_ASSERT(s->total == 0);
-    free(s->open);
-    free(s->waiting);
-    free(s);
-    shard->subscribes = NULL;
-}
-
-bool tt_subscribes_idle(const struct tt_shard *shard)
-{
-    return shard->subscribes->total == 0;
-}
-
-static void call_free(struct tt_subscribe_call *call)
-{
-    free(call->body);
-    free(call->text);
-    free(call->patterns);
-    free(call);
+    free(subscribe_of(call)->text);
+    free(subscribe_of(call)->patterns);
 }
 
 /* ---- on the session's shard ---- */
 
-static void result(struct tt_subscribe_call *call, unsigned status, const char *code,
-                   const char *message)
+static void subscribe_run(struct tt_session_call *call, struct tt_shard *shard,
+                          struct tt_client *client)
 {
-    call->status = status;
-    call->code = code;
-    call->message = message;
-}
-
-static void carry_out(struct tt_shard *shard, struct tt_subscribe_call *call)
-{
-    struct tt_client *client = NULL;
-    enum tt_status status = tt_session_find(shard, call->session, &client);
-    if (status == TT_EACCES) {
-        result(call, 421, "unknown_session",
-               "is not of this broker; open the stream anew with its cursor");
-        return;
-    }
-    struct tt_writer cursor = tt_writer(call->cursor, sizeof call->cursor);
-    if (status == TT_OK) status = tt_client_change(client, &call->change, &cursor);
-    call->cursor_bytes = cursor.size;
+    (void)shard;
+    struct subscribe_call *s = subscribe_of(call);
+    struct tt_writer cursor = tt_writer(s->cursor, sizeof s->cursor);
+    enum tt_status status = tt_client_change(client, &s->change, &cursor);
+    s->cursor_bytes = cursor.size;
     if (status == TT_OK)
-        result(call, 200, NULL, NULL);
+        tt_session_call_result(call, 200, NULL, NULL);
     else if (status == TT_EBUSY)
-        result(call, 409, "snapshot_running",
-               "is a stream whose snapshot has not ended; try again behind its snapshot-end");
+        tt_session_call_result(
+            call, 409, "snapshot_running",
+            "is a stream whose snapshot has not ended; try again behind its snapshot-end");
     else if (status == TT_ETOOBIG)
-        result(call, 400, "cursor_too_long",
-               "would span the partitions of this log, and a cursor over all of them is too long");
+        tt_session_call_result(
+            call, 400, "cursor_too_long",
+            "would span the partitions of this log, and a cursor over all of them is too long");
     else if (status == TT_ENOMEM)
-        result(call, 503, "unavailable", "cannot be changed now: out of memory");
+        tt_session_call_result(call, 503, "unavailable", "cannot be changed now: out of memory");
     else
-        result(call, 404, "session_gone", "is a stream that has ended");
-}
-
-/* ---- there and back ---- */
-
-static void answer(struct tt_subscribe_call *call)
-{
-    if (call->orphan) {
-        call_free(call);
-        return;
-    }
-    if (call->status != 200) {
-        tt_exchange_fail(&call->exchange, call->status, call->code, call->status == 503 ? 1 : 0,
-                         "session \"%.*s\": %s", (int)call->session.size,
-                         (const char *)call->session.data, call->message);
-        return;
-    }
-    uint8_t text[TT_CURSOR_BYTES_MAX + 64];
-    struct tt_writer w = tt_writer(text, sizeof text);
-    tt_write_text(&w, "{\"ok\":true,\"cursor\":\"");
-    tt_write(&w, call->cursor, call->cursor_bytes);
-    tt_write_text(&w, "\"}\n");
-    TT_ASSERT(!w.overflow);
-    struct tt_response response = {.status = 200, .content_type = "application/json"};
-    tt_exchange_answer(&call->exchange, &response, tt_writer_bytes(&w));
-}
-
-static void lend(struct tt_shard *shard, uint32_t to, struct tt_subscribe_call *call)
-{
-    shard->subscribes->open[to]++;
-    struct tt_message m = {.kind = TT_MESSAGE_SUBSCRIBE};
-    TT_MESSAGE_BODY(&m, tt_message_subscribe)->call = call;
-    tt_peers_post(shard->world->peers, shard->index, to, &m);
-}
-
-/* By message to the shard's own clients, too: while completions are handled, what a client was
- * offered may have been taken without its knowing yet, so nothing may be dropped then. */
-static void send(struct tt_shard *shard, uint32_t to, struct tt_subscribe_call *call)
-{
-    struct tt_subscribes *s = shard->subscribes;
-    call->lent = true;
-    s->total++;
-    if (s->open[to] == TT_SUBSCRIBE_OPEN_MAX)
-        tt_list_append(&s->waiting[to], &call->node);
-    else
-        lend(shard, to, call);
-}
-
-void tt_subscribes_message(struct tt_shard *shard, const struct tt_message *message)
-{
-    struct tt_message m = *message;
-    struct tt_subscribe_call *call = TT_MESSAGE_BODY(&m, tt_message_subscribe)->call;
-    if (m.kind == TT_MESSAGE_SUBSCRIBE) {
-        carry_out(shard, call);
-        m.kind = TT_MESSAGE_SUBSCRIBED;
-        tt_peers_post(shard->world->peers, shard->index, message->from, &m);
-        return;
-    }
-    struct tt_subscribes *s = shard->subscribes;
-    TT_ASSERT(m.kind == TT_MESSAGE_SUBSCRIBED && s->open[message->from] > 0 && s->total > 0);
-    s->open[message->from]--;
-    s->total--;
-    call->lent = false;
-    struct tt_node *node = tt_list_take_first(&s->waiting[message->from]);
-    if (node != NULL)
-        lend(shard, message->from, TT_CONTAINER_OF(node, struct tt_subscribe_call, node));
-    answer(call);
+        tt_session_call_result(call, 404, "session_gone", "is a stream that has ended");
 }
 
 /* ---- the request ---- */
 
-static void refuse(struct tt_subscribe_call *call, unsigned status, const char *code,
-                   const char *message)
+static void subscribe_answer(struct tt_session_call *call)
 {
-    call->refused = true;
-    tt_exchange_fail(&call->exchange, status, code, status == 503 ? 1 : 0, "%s", message);
-}
-
-/* The member `session`, decoded behind what call->text holds. False: it was answered. The body is
- * known to be an object. */
-static bool read_session(struct tt_subscribe_call *call, struct tt_writer *text)
-{
-    struct tt_json_reader r = tt_json_reader(tt_bytes(call->body, call->body_bytes));
-    struct tt_json_value key, value;
-    bool found = false;
-    enum tt_status status = tt_json_begin(&r, '{');
-    while (status == TT_OK && (status = tt_json_member(&r, &key, &value)) == TT_OK) {
-        if (!tt_json_string_is(&key, "session") || value.kind == TT_JSON_NULL) continue;
-        size_t start = text->size;
-        if (value.kind != TT_JSON_STRING || tt_json_string_decode(&value, text) != TT_OK ||
-            text->size - start > TT_SESSION_BYTES_MAX) {
-            refuse(call, 421, "unknown_session",
-                   "session: is not of this broker; open the stream anew with its cursor");
-            return false;
-        }
-        call->session = tt_bytes(text->data + start, text->size - start);
-        found = true;
-    }
-    if (!found)
-        refuse(call, 400, "not_supported",
-               "session: is missing; a sealed subscription without one is not supported by this "
-               "version");
-    return found;
+    struct subscribe_call *s = subscribe_of(call);
+    uint8_t text[TT_CURSOR_BYTES_MAX + 64];
+    struct tt_writer w = tt_writer(text, sizeof text);
+    tt_write_text(&w, "{\"ok\":true,\"cursor\":\"");
+    tt_write(&w, s->cursor, s->cursor_bytes);
+    tt_write_text(&w, "\"}\n");
+    TT_ASSERT(!w.overflow);
+    struct tt_response response = {.status = 200, .content_type = "application/json"};
+    tt_exchange_answer(&call->exchange, &response, tt_writer_bytes(&w));
 }
 
 /* Of everything else that a subscription may say nothing can be changed. */
@@ -228,7 +86,7 @@ static const char *unchangeable(const struct tt_subscribe *s)
     return NULL;
 }
 
-static bool read_change(struct tt_subscribe_call *call, const struct tt_subscribe *s)
+static bool read_change(struct subscribe_call *call, const struct tt_subscribe *s)
 {
     char message[MESSAGE_BYTES_MAX];
     struct tt_writer w = tt_writer(message, sizeof message - 1);
@@ -248,7 +106,7 @@ static bool read_change(struct tt_subscribe_call *call, const struct tt_subscrib
     }
     message[w.size] = '\0';
     if (w.size != 0) {
-        refuse(call, 400, "invalid_parameter", message);
+        tt_session_call_refuse(&call->call, 400, "invalid_parameter", "%s", message);
         return false;
     }
     call->change = (struct tt_change){
@@ -260,77 +118,46 @@ static bool read_change(struct tt_subscribe_call *call, const struct tt_subscrib
     return true;
 }
 
-static void parse(struct tt_subscribe_call *call)
+static void subscribe_parse(struct tt_session_call *call)
 {
-    struct tt_shard *shard = call->shard;
-    uint32_t max = shard->options.channels_per_client_max;
+    struct subscribe_call *s = subscribe_of(call);
+    uint32_t max = call->shard->options.channels_per_client_max;
     size_t text_bytes = call->body_bytes + 1;
-    call->patterns = malloc(max * sizeof *call->patterns);
-    call->text = malloc(text_bytes + call->body_bytes);
-    if (call->patterns == NULL || call->text == NULL) {
-        refuse(call, 503, "unavailable", "subscribe: there is no memory for the request");
+    s->patterns = malloc(max * sizeof *s->patterns);
+    s->text = malloc(text_bytes + call->body_bytes);
+    if (s->patterns == NULL || s->text == NULL) {
+        tt_session_call_refuse(call, 503, "unavailable",
+                               "subscribe: there is no memory for the request");
         return;
     }
-    struct tt_subscribe_memory memory = {.patterns = call->patterns,
-                                         .patterns_max = max,
-                                         .text = call->text,
-                                         .text_bytes = text_bytes};
+    struct tt_subscribe_memory memory = {
+        .patterns = s->patterns, .patterns_max = max, .text = s->text, .text_bytes = text_bytes};
     struct tt_subscribe subscribe;
     struct tt_subscribe_error error;
     if (tt_subscribe_from_json(tt_bytes(call->body, call->body_bytes), TT_BYTES_NONE, &memory,
                                &subscribe, &error) != TT_OK) {
-        refuse(call, 400, error.code, error.message);
+        tt_session_call_refuse(call, 400, error.code, "%s", error.message);
         return;
     }
-    struct tt_writer text = tt_writer(call->text + text_bytes, call->body_bytes);
-    if (!read_session(call, &text) || !read_change(call, &subscribe)) return;
-    uint32_t to;
-    if (!tt_session_shard(call->session, &to) || to >= shard->world->shards_count) {
-        refuse(call, 421, "unknown_session",
-               "session: is not of this broker; open the stream anew with its cursor");
-        return;
-    }
-    send(shard, to, call);
+    struct tt_writer text = tt_writer(s->text + text_bytes, call->body_bytes);
+    if (tt_session_call_read(call, &text) && read_change(s, &subscribe)) tt_session_call_send(call);
 }
 
-static size_t subscribe_body(struct tt_exchange *x, struct tt_bytes bytes, bool end)
-{
-    struct tt_subscribe_call *call = (struct tt_subscribe_call *)x;
-    if (call->refused) return bytes.size;
-    if (bytes.size > TT_SUBSCRIBE_BODY_BYTES_MAX - call->body_bytes) {
-        refuse(call, 413, "body_too_large", "the body of a subscription has more than 65536 bytes");
-        return bytes.size;
-    }
-    if (bytes.size != 0) memcpy(call->body + call->body_bytes, bytes.data, bytes.size);
-    call->body_bytes += bytes.size;
-    if (end) parse(call);
-    return bytes.size;
-}
-
-static void subscribe_closed(struct tt_exchange *x, enum tt_close_reason reason)
-{
-    (void)reason;
-    struct tt_subscribe_call *call = (struct tt_subscribe_call *)x;
-    if (call->lent)
-        call->orphan = true;
-    else
-        call_free(call);
-}
-
-static const struct tt_exchange_ops subscribe_ops = {
-    .name = "subscribe", .body = subscribe_body, .closed = subscribe_closed};
+static const struct tt_session_kind subscribe_kind = {
+    .name = "subscribe",
+    .body_bytes_max = TT_SUBSCRIBE_BODY_BYTES_MAX,
+    .too_large = "the body of a subscription has more than 65536 bytes",
+    .missing = "session: is missing; a sealed subscription without one is not supported by this "
+               "version",
+    .missing_code = "not_supported",
+    .size = sizeof(struct subscribe_call),
+    .parse = subscribe_parse,
+    .run = subscribe_run,
+    .answer = subscribe_answer,
+    .release = subscribe_release,
+};
 
 struct tt_exchange *tt_subscribe_handle(void *context, const struct tt_request *request)
 {
-    struct tt_shard *shard = context;
-    struct tt_subscribe_call *call = calloc(1, sizeof *call);
-    if (call != NULL) call->body = malloc(TT_SUBSCRIBE_BODY_BYTES_MAX);
-    if (call == NULL || call->body == NULL) {
-        free(call);
-        return tt_reply_error(request, 503, "unavailable", 1,
-                              "subscribe: there is no memory for the request");
-    }
-    call->shard = shard;
-    call->exchange.ops = &subscribe_ops;
-    return &call->exchange;
+    return tt_session_call_handle(&subscribe_kind, context, request);
 }
