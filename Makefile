@@ -152,7 +152,7 @@ $(B)/tsan/%_test: $(B)/obj/tests/tsan/%_test.o $(SUPPORT_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(link) $(LIBS)
-$(B)/bench_%: $(B)/obj/bench/%.o $(LIB)
+$(B)/bench_%: $(B)/obj/bench/%.o $(TTLOAD_LIB) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(link) $(LIBS)
 

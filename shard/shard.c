@@ -223,7 +223,8 @@ enum tt_status tt_shard_create(struct tt_shard **out, const struct tt_world *wor
     if (shard->vector == NULL || shard->oldest == NULL || shard->heads == NULL ||
         shard->cursor_storage == NULL || shard->cut_open == NULL || w.overflow)
         status = TT_ENOMEM;
-    if (status == TT_OK) status = tt_subscriptions_create(&shard->subscriptions, &world->hash_key);
+    if (status == TT_OK)
+        status = tt_subscriptions_create(&shard->subscriptions, &world->hash_key, &shard->clients);
     if (status == TT_OK) status = tt_fanout_create(shard);
     if (status == TT_OK) status = tt_replay_create(shard);
     if (status == TT_OK) status = tt_lookups_create(shard);

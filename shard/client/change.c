@@ -77,12 +77,12 @@ static struct tt_pattern *copy_patterns(const struct tt_subscription *sub)
 {
     size_t size = sub->count * sizeof(struct tt_pattern);
     size_t texts = 0;
-    for (uint32_t i = 0; i < sub->count; i++) texts += sub->entries[i].followed->text_bytes;
+    for (uint32_t i = 0; i < sub->count; i++) texts += tt_subscription_followed(sub, i)->text_bytes;
     struct tt_pattern *patterns = malloc(size + texts == 0 ? 1 : size + texts);
     if (patterns == NULL) return NULL;
     uint8_t *text = (uint8_t *)patterns + size;
     for (uint32_t i = 0; i < sub->count; i++) {
-        const struct tt_followed *f = sub->entries[i].followed;
+        const struct tt_followed *f = tt_subscription_followed(sub, i);
         memcpy(text, f->text, f->text_bytes);
         patterns[i] =
             (struct tt_pattern){(enum tt_pattern_kind)f->kind, tt_bytes(text, f->text_bytes)};
@@ -110,11 +110,11 @@ static bool swap_subscription(struct tt_client *client, const struct tt_change *
                               const struct tt_pattern *old, uint32_t old_count)
 {
     struct tt_subscriptions *all = client->shard->subscriptions;
-    tt_subscriptions_remove(all, client, &client->subscription);
-    if (tt_subscriptions_add(all, client, change->patterns, change->patterns_count,
+    tt_subscriptions_remove(all, client->slot, &client->subscription);
+    if (tt_subscriptions_add(all, client->slot, change->patterns, change->patterns_count,
                              &client->subscription) == TT_OK)
         return true;
-    if (tt_subscriptions_add(all, client, old, old_count, &client->subscription) != TT_OK)
+    if (tt_subscriptions_add(all, client->slot, old, old_count, &client->subscription) != TT_OK)
         tt_client_abort(client, TT_CLOSE_INTERNAL);
     return false;
 }

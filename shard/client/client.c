@@ -53,7 +53,7 @@ void tt_client_destroy(struct tt_client *client)
     tt_metric_sub(state_gauge(shard, (enum tt_client_state)client->state), 1);
     tt_timer_cancel(&client->timer);
     tt_admission_release(client);
-    tt_subscriptions_remove(shard->subscriptions, client, &client->subscription);
+    tt_subscriptions_remove(shard->subscriptions, client->slot, &client->subscription);
     tt_catchup_destroy(client);
     tt_outbox_clear(&client->outbox, &shard->outboxes);
     if (client->extra != NULL) free(client->extra->types);

@@ -184,7 +184,7 @@ static void begin(struct tt_client *client)
     if (subscribe->heartbeat_ms != 0) client->heartbeat_ms = subscribe->heartbeat_ms;
     o->pos = calloc(shard->world->partitions_count, sizeof *o->pos);
     if (o->pos == NULL || !keep_extra(client, subscribe) ||
-        tt_subscriptions_add(shard->subscriptions, client, subscribe->patterns,
+        tt_subscriptions_add(shard->subscriptions, client->slot, subscribe->patterns,
                              subscribe->patterns_count, &client->subscription) != TT_OK) {
         answer_overload(client, "out of memory");
         return;

@@ -109,7 +109,7 @@ static void write_channels(const struct tt_client *client, uint32_t partition, s
     }
     const char *separator = "";
     for (uint32_t i = 0; i < sub->count; i++) {
-        const struct tt_followed *f = sub->entries[i].followed;
+        const struct tt_followed *f = tt_subscription_followed(sub, i);
         uint8_t name[TT_CHANNEL_BYTES_MAX + 1];
         struct tt_writer n = tt_writer(name, sizeof name);
         tt_write(&n, f->text, f->text_bytes);

@@ -150,11 +150,13 @@ static void fan_out(struct tt_shard *shard, uint32_t partition, struct tt_bytes 
                                      .position = {.history = shard->world->history,
                                                   .partition = partition,
                                                   .offset = record.offset}};
-    struct tt_followed *matches[TT_MATCHES_MAX];
+    const struct tt_followed *matches[TT_MATCHES_MAX];
     unsigned n = tt_subscriptions_match(shard->subscriptions, placed.event.channel, matches);
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n; i++) {
+        const uint32_t *slots = tt_followed_clients(matches[i]);
         for (uint32_t k = 0; k < matches[i]->clients_count; k++)
-            queue_to(shard, matches[i]->clients[k], &placed, arrival);
+            queue_to(shard, tt_pool_at(&shard->clients, slots[k]), &placed, arrival);
+    }
     for (unsigned i = 0; i < TT_FORMS; i++)
         if (shard->fanout->frames[i] != NULL) tt_frame_put(&shard->fanout->frames[i]);
 }

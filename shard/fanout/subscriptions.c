@@ -7,10 +7,20 @@
 
 #define BITMAP_BITS 65536u
 #define BUCKETS_MIN 256u
+#define SHRINK_FROM 64u /* lists below it are not worth it */
+
+#define NONE UINT32_MAX
 
 struct tt_subscriptions {
     struct tt_hash_key key;
-    struct tt_followed **buckets;
+    const struct tt_pool *clients;
+    /* By number. A free number has no object, and its hash is the next free number. */
+    struct tt_followed **table;
+    uint32_t *hashes; /* the low half of each one's hash: what is searched lies close together */
+    uint32_t table_max;
+    uint32_t table_used; /* numbers that were ever given */
+    uint32_t free_first;
+    uint32_t *buckets;      /* numbers of the first in each chain */
     uint32_t buckets_count; /* a power of two */
     uint32_t followed;
     uint32_t patterns; /* prefixes and the star: then the bitmap cannot rule anything out */
@@ -23,18 +33,28 @@ struct tt_subscriptions {
     uint64_t bitmap[BITMAP_BITS / 64];
 };
 
-enum tt_status tt_subscriptions_create(struct tt_subscriptions **out, const struct tt_hash_key *key)
+static uint32_t *make_buckets(uint32_t count)
+{
+    uint32_t *buckets = malloc(count * sizeof *buckets);
+    if (buckets != NULL) memset(buckets, 0xFF, count * sizeof *buckets);
+    return buckets;
+}
+
+enum tt_status tt_subscriptions_create(struct tt_subscriptions **out, const struct tt_hash_key *key,
+                                       const struct tt_pool *clients)
 {
     struct tt_subscriptions *s = calloc(1, sizeof *s);
     if (s == NULL) return TT_ENOMEM;
     s->key = *key;
+    s->clients = clients;
+    s->free_first = NONE;
     s->buckets_count = BUCKETS_MIN;
-    s->buckets = calloc(s->buckets_count, sizeof(struct tt_followed *));
+    s->buckets = make_buckets(s->buckets_count);
     if (s->buckets == NULL) {
         free(s);
         return TT_ENOMEM;
     }
-    s->bytes = sizeof *s + s->buckets_count * sizeof(struct tt_followed *);
+    s->bytes = sizeof *s + s->buckets_count * sizeof *s->buckets;
     *out = s;
     return TT_OK;
 }
@@ -44,6 +64,8 @@ void tt_subscriptions_destroy(struct tt_subscriptions **out)
     struct tt_subscriptions *s = *out;
     if (s == NULL) return;
     TT_ASSERT(s->followed == 0);
+    free(s->table);
+    free(s->hashes);
     free(s->buckets);
     free(s);
     *out = NULL;
@@ -54,6 +76,11 @@ static struct tt_bytes text_of(const struct tt_followed *f)
     return tt_bytes(f->text, f->text_bytes);
 }
 
+const struct tt_followed *tt_subscription_followed(const struct tt_subscription *sub, uint32_t i)
+{
+    return sub->of->table[sub->entries[i].number];
+}
+
 /* Patterns of different kinds may have the same text ("a." is a channel too): the kind is mixed in.
  */
 static uint64_t bucket_hash(uint64_t hash, uint8_t kind)
@@ -61,38 +88,78 @@ static uint64_t bucket_hash(uint64_t hash, uint8_t kind)
     return hash + kind * UINT64_C(0x9E3779B97F4A7C15);
 }
 
-static struct tt_followed **find(const struct tt_subscriptions *s, uint8_t kind, uint64_t hash,
-                                 struct tt_bytes text)
+/* Where the number of what is looked for stands, or would be put: NONE. */
+static uint32_t *find(const struct tt_subscriptions *s, uint8_t kind, uint64_t hash,
+                      struct tt_bytes text)
 {
-    struct tt_followed **link = &s->buckets[bucket_hash(hash, kind) & (s->buckets_count - 1)];
-    for (; *link != NULL; link = &(*link)->next_) {
-        struct tt_followed *f = *link;
+    uint32_t *link = &s->buckets[bucket_hash(hash, kind) & (s->buckets_count - 1)];
+    while (*link != NONE) {
+        struct tt_followed *f = s->table[*link];
         if (f->hash == hash && f->kind == kind && f->text_bytes == text.size &&
             memcmp(f->text, text.data, text.size) == 0)
             break;
+        link = &f->next_;
     }
     return link;
 }
 
-static void grow(struct tt_subscriptions *s)
+/* Null: nobody follows it. */
+static struct tt_followed *look_up(const struct tt_subscriptions *s, enum tt_pattern_kind kind,
+                                   struct tt_bytes text)
+{
+    uint32_t number = *find(s, (uint8_t)kind, tt_hash(&s->key, text), text);
+    return number == NONE ? NULL : s->table[number];
+}
+
+static void grow_buckets(struct tt_subscriptions *s)
 {
     uint32_t count = s->buckets_count * 2;
-    struct tt_followed **buckets = calloc(count, sizeof(struct tt_followed *));
+    uint32_t *buckets = make_buckets(count);
     if (buckets == NULL) return; /* longer chains, nothing worse */
-    for (uint32_t i = 0; i < s->buckets_count; i++) {
-        struct tt_followed *f = s->buckets[i];
-        while (f != NULL) {
-            struct tt_followed *next = f->next_;
-            struct tt_followed **link = &buckets[bucket_hash(f->hash, f->kind) & (count - 1)];
-            f->next_ = *link;
-            *link = f;
-            f = next;
-        }
+    for (uint32_t i = 0; i < s->table_used; i++) {
+        struct tt_followed *f = s->table[i];
+        if (f == NULL) continue;
+        uint32_t *link = &buckets[bucket_hash(f->hash, f->kind) & (count - 1)];
+        f->next_ = *link;
+        *link = i;
     }
-    s->bytes += (count - s->buckets_count) * sizeof(struct tt_followed *);
+    s->bytes += (count - s->buckets_count) * sizeof *buckets;
     free(s->buckets);
     s->buckets = buckets;
     s->buckets_count = count;
+}
+
+static bool grow_table(struct tt_subscriptions *s)
+{
+    uint32_t max = s->table_max < 64 ? 128 : s->table_max + s->table_max / 2;
+    struct tt_followed **table = realloc(s->table, max * sizeof *table);
+    if (table == NULL) return false;
+    s->table = table;
+    uint32_t *hashes = realloc(s->hashes, max * sizeof *hashes);
+    if (hashes == NULL) return false;
+    s->hashes = hashes;
+    s->bytes += (max - s->table_max) * (sizeof *table + sizeof *hashes);
+    s->table_max = max;
+    return true;
+}
+
+/* A number for what is newly followed; NONE: out of memory. */
+static uint32_t take_number(struct tt_subscriptions *s)
+{
+    uint32_t number = s->free_first;
+    if (number != NONE) {
+        s->free_first = s->hashes[number];
+        return number;
+    }
+    if (s->table_used == s->table_max && !grow_table(s)) return NONE;
+    return s->table_used++;
+}
+
+static void give_number_back(struct tt_subscriptions *s, uint32_t number)
+{
+    s->table[number] = NULL;
+    s->hashes[number] = s->free_first;
+    s->free_first = number;
 }
 
 static unsigned dots(struct tt_bytes text)
@@ -135,48 +202,77 @@ static void count_kind(struct tt_subscriptions *s, struct tt_followed *f, bool a
 static struct tt_followed *obtain(struct tt_subscriptions *s, const struct tt_pattern *pattern)
 {
     uint64_t hash = tt_hash(&s->key, pattern->text);
-    struct tt_followed **link = find(s, (uint8_t)pattern->kind, hash, pattern->text);
-    if (*link != NULL) return *link;
+    uint32_t *link = find(s, (uint8_t)pattern->kind, hash, pattern->text);
+    if (*link != NONE) return s->table[*link];
+    uint32_t number = take_number(s);
+    if (number == NONE) return NULL;
     struct tt_followed *f = calloc(1, sizeof *f + pattern->text.size);
-    if (f == NULL) return NULL;
+    if (f == NULL) {
+        give_number_back(s, number);
+        return NULL;
+    }
+    f->clients_max_ = TT_FOLLOWED_FEW;
+    f->next_ = NONE;
+    f->number_ = number;
     f->hash = hash;
     f->kind = (uint8_t)pattern->kind;
     f->text_bytes = (uint8_t)pattern->text.size;
     if (pattern->text.size != 0) memcpy(f->text, pattern->text.data, pattern->text.size);
-    *link = f;
+    s->table[number] = f;
+    s->hashes[number] = (uint32_t)hash;
+    *link = number;
     s->followed++;
     s->bytes += sizeof *f + f->text_bytes;
     count_kind(s, f, true);
-    if (s->followed > s->buckets_count) grow(s);
+    if (s->followed > s->buckets_count) grow_buckets(s);
     return f;
+}
+
+static size_t list_bytes(const struct tt_followed *f)
+{
+    return f->clients_max_ <= TT_FOLLOWED_FEW ? 0 : f->clients_max_ * sizeof(uint32_t);
 }
 
 static void drop_if_unused(struct tt_subscriptions *s, struct tt_followed *f)
 {
     if (f->clients_count != 0) return;
-    struct tt_followed **link = find(s, f->kind, f->hash, text_of(f));
-    TT_ASSERT(*link == f);
+    uint32_t *link = find(s, f->kind, f->hash, text_of(f));
+    TT_ASSERT(*link == f->number_);
     *link = f->next_;
     count_kind(s, f, false);
     s->followed--;
-    s->bytes -= sizeof *f + f->text_bytes + f->clients_max_ * sizeof(struct tt_client *);
-    free(f->clients);
+    s->bytes -= sizeof *f + f->text_bytes + list_bytes(f);
+    if (f->clients_max_ > TT_FOLLOWED_FEW) free(f->clients_.many);
+    give_number_back(s, f->number_);
     free(f);
 }
 
-static bool append(struct tt_subscriptions *s, struct tt_followed *f, struct tt_client *client,
+static uint32_t *list_of(struct tt_followed *f)
+{
+    return f->clients_max_ <= TT_FOLLOWED_FEW ? f->clients_.few : f->clients_.many;
+}
+
+/* Room for so many, more than a few and not below what is there. */
+static bool resize(struct tt_subscriptions *s, struct tt_followed *f, uint32_t max)
+{
+    bool few = f->clients_max_ <= TT_FOLLOWED_FEW;
+    uint32_t *many = realloc(few ? NULL : f->clients_.many, max * sizeof *many);
+    if (many == NULL) return false;
+    if (few) memcpy(many, f->clients_.few, sizeof f->clients_.few);
+    s->bytes += max * sizeof *many - list_bytes(f);
+    f->clients_.many = many;
+    f->clients_max_ = max;
+    return true;
+}
+
+static bool append(struct tt_subscriptions *s, struct tt_followed *f, uint32_t client,
                    uint32_t *index)
 {
-    if (f->clients_count == f->clients_max_) {
-        uint32_t max = f->clients_max_ == 0 ? 1 : f->clients_max_ * 2;
-        struct tt_client **clients = realloc(f->clients, max * sizeof(struct tt_client *));
-        if (clients == NULL) return false;
-        s->bytes += (max - f->clients_max_) * sizeof(struct tt_client *);
-        f->clients = clients;
-        f->clients_max_ = max;
-    }
+    /* By a quarter: a list of many costs little more than its places, and moving stays linear. */
+    uint32_t max = f->clients_max_ + f->clients_max_ / 4 + 4;
+    if (f->clients_count == f->clients_max_ && !resize(s, f, max)) return false;
     *index = f->clients_count;
-    f->clients[f->clients_count++] = client;
+    list_of(f)[f->clients_count++] = client;
     s->places++;
     return true;
 }
@@ -188,16 +284,19 @@ static int compare_texts(struct tt_bytes a, struct tt_bytes b)
 }
 
 /* Channels first, by the low half of their hash; then patterns by their text. */
-static int in_order(const void *a, const void *b)
+static int in_order(const void *a, const void *b, void *context)
 {
-    const struct tt_followed *x = ((const struct tt_subscription_entry *)a)->followed;
-    const struct tt_followed *y = ((const struct tt_subscription_entry *)b)->followed;
+    const struct tt_subscriptions *s = context;
+    uint32_t number_x = ((const struct tt_subscription_entry *)a)->number;
+    uint32_t number_y = ((const struct tt_subscription_entry *)b)->number;
+    const struct tt_followed *x = s->table[number_x];
+    const struct tt_followed *y = s->table[number_y];
     bool px = x->kind != TT_PATTERN_EXACT;
     bool py = y->kind != TT_PATTERN_EXACT;
     if (px != py) return px ? 1 : -1;
     if (px) return compare_texts(text_of(x), text_of(y));
-    uint32_t hx = (uint32_t)x->hash;
-    uint32_t hy = (uint32_t)y->hash;
+    uint32_t hx = s->hashes[number_x];
+    uint32_t hy = s->hashes[number_y];
     return hx < hy ? -1 : hx > hy ? 1 : 0;
 }
 
@@ -208,7 +307,7 @@ static uint32_t first_candidate(const struct tt_subscription *sub, uint32_t hash
     uint32_t high = sub->exact;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if ((uint32_t)sub->entries[middle].followed->hash < hash)
+        if (sub->of->hashes[sub->entries[middle].number] < hash)
             low = middle + 1;
         else
             high = middle;
@@ -223,7 +322,7 @@ static uint32_t find_pattern(const struct tt_subscription *sub, struct tt_bytes 
     uint32_t high = sub->count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        int order = compare_texts(text_of(sub->entries[middle].followed), text);
+        int order = compare_texts(text_of(tt_subscription_followed(sub, middle)), text);
         if (order == 0) return middle;
         if (order < 0)
             low = middle + 1;
@@ -241,48 +340,51 @@ static struct tt_subscription_entry *entry_of(struct tt_subscription *sub,
         i = find_pattern(sub, text_of(f));
     } else {
         i = first_candidate(sub, (uint32_t)f->hash);
-        while (i < sub->exact && sub->entries[i].followed != f) i++;
+        while (i < sub->exact && sub->entries[i].number != f->number_) i++;
     }
-    TT_ASSERT(i < sub->count && sub->entries[i].followed == f);
+    TT_ASSERT(i < sub->count && sub->entries[i].number == f->number_);
     return &sub->entries[i];
 }
 
-static void take_out(struct tt_subscriptions *s, struct tt_subscription_entry *entry)
+static void take_out(struct tt_subscriptions *s, const struct tt_subscription_entry *entry)
 {
-    struct tt_followed *f = entry->followed;
+    struct tt_followed *f = s->table[entry->number];
+    uint32_t *list = list_of(f);
     uint32_t last = --f->clients_count;
     s->places--;
     if (entry->index != last) {
-        struct tt_client *moved = f->clients[last];
-        f->clients[entry->index] = moved;
-        entry_of(tt_client_subscription(moved), f)->index = entry->index;
+        uint32_t moved = list[last];
+        list[entry->index] = moved;
+        entry_of(tt_client_subscription(tt_pool_at(s->clients, moved)), f)->index = entry->index;
     }
-    drop_if_unused(s, f);
+    if (last == 0)
+        drop_if_unused(s, f);
+    else if (f->clients_max_ > SHRINK_FROM && last < f->clients_max_ / 4)
+        (void)resize(s, f, f->clients_max_ / 2); /* a crowd has left it; else it stays as it is */
 }
 
 /* While a subscription is added nobody else is: the client stands last where it stands at all. */
-static bool stands_last(const struct tt_followed *f, const struct tt_client *client)
+static bool stands_last(const struct tt_followed *f, uint32_t client)
 {
-    return f->clients_count != 0 && f->clients[f->clients_count - 1] == client;
+    return f->clients_count != 0 && tt_followed_clients(f)[f->clients_count - 1] == client;
 }
 
 /* Does the client that is being added follow a prefix of that text, of at most `size` bytes? */
-static bool follows_prefix(const struct tt_subscriptions *s, const struct tt_client *client,
-                           struct tt_bytes text, size_t size)
+static bool follows_prefix(const struct tt_subscriptions *s, uint32_t client, struct tt_bytes text,
+                           size_t size)
 {
     unsigned level = 0;
     for (size_t i = 0; i < size; i++) {
         if (text.data[i] != '.') continue;
         if (s->prefix_levels[++level] == 0) continue;
-        struct tt_bytes prefix = tt_bytes(text.data, i + 1);
-        const struct tt_followed *f = *find(s, TT_PATTERN_PREFIX, tt_hash(&s->key, prefix), prefix);
+        const struct tt_followed *f = look_up(s, TT_PATTERN_PREFIX, tt_bytes(text.data, i + 1));
         if (f != NULL && stands_last(f, client)) return true;
     }
     return false;
 }
 
 /* Adds the patterns of one kind, each once. TT_OK, TT_ENOMEM: what was added stays in sub. */
-static enum tt_status add_kind(struct tt_subscriptions *s, struct tt_client *client,
+static enum tt_status add_kind(struct tt_subscriptions *s, uint32_t client,
                                const struct tt_pattern *patterns, uint32_t count,
                                enum tt_pattern_kind kind, struct tt_subscription *sub)
 {
@@ -291,11 +393,12 @@ static enum tt_status add_kind(struct tt_subscriptions *s, struct tt_client *cli
         if (p->kind != kind) continue;
         if (kind == TT_PATTERN_EXACT && follows_prefix(s, client, p->text, p->text.size)) continue;
         struct tt_subscription_entry *entry = &sub->entries[sub->count];
-        entry->followed = obtain(s, p);
-        if (entry->followed == NULL) return TT_ENOMEM;
-        if (stands_last(entry->followed, client)) continue; /* a double */
-        if (!append(s, entry->followed, client, &entry->index)) {
-            drop_if_unused(s, entry->followed);
+        struct tt_followed *f = obtain(s, p);
+        if (f == NULL) return TT_ENOMEM;
+        if (stands_last(f, client)) continue; /* a double */
+        entry->number = f->number_;
+        if (!append(s, f, client, &entry->index)) {
+            drop_if_unused(s, f);
             return TT_ENOMEM;
         }
         sub->count++;
@@ -304,12 +407,12 @@ static enum tt_status add_kind(struct tt_subscriptions *s, struct tt_client *cli
 }
 
 /* Takes out the prefixes that a shorter one covers. */
-static void reduce_prefixes(struct tt_subscriptions *s, struct tt_client *client,
+static void reduce_prefixes(struct tt_subscriptions *s, uint32_t client,
                             struct tt_subscription *sub)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < sub->count; i++) {
-        struct tt_bytes text = text_of(sub->entries[i].followed);
+        struct tt_bytes text = text_of(tt_subscription_followed(sub, i));
         /* What covers the one that covers it covers it, too: the order does not matter. */
         if (follows_prefix(s, client, text, text.size - 1))
             take_out(s, &sub->entries[i]);
@@ -319,7 +422,7 @@ static void reduce_prefixes(struct tt_subscriptions *s, struct tt_client *client
     sub->count = kept;
 }
 
-enum tt_status tt_subscriptions_add(struct tt_subscriptions *s, struct tt_client *client,
+enum tt_status tt_subscriptions_add(struct tt_subscriptions *s, uint32_t client,
                                     const struct tt_pattern *patterns, uint32_t count,
                                     struct tt_subscription **out)
 {
@@ -327,6 +430,7 @@ enum tt_status tt_subscriptions_add(struct tt_subscriptions *s, struct tt_client
     struct tt_subscription *sub =
         calloc(1, sizeof *sub + count * sizeof(struct tt_subscription_entry));
     if (sub == NULL) return TT_ENOMEM;
+    sub->of = s;
     /* From the widest to the narrowest, so that what is covered is known when it comes. */
     enum tt_status status = add_kind(s, client, patterns, count, TT_PATTERN_ALL, sub);
     if (status == TT_OK && sub->count == 0) {
@@ -341,19 +445,24 @@ enum tt_status tt_subscriptions_add(struct tt_subscriptions *s, struct tt_client
         free(sub);
         return status;
     }
-    qsort(sub->entries, sub->count, sizeof sub->entries[0], in_order);
+    qsort_r(sub->entries, sub->count, sizeof sub->entries[0], in_order, s);
+    if (sub->count < count) { /* doubles, and what others cover */
+        struct tt_subscription *smaller =
+            realloc(sub, sizeof *sub + sub->count * sizeof(struct tt_subscription_entry));
+        if (smaller != NULL) sub = smaller;
+    }
     s->bytes += sizeof *sub + sub->count * sizeof(struct tt_subscription_entry);
     *out = sub;
     return TT_OK;
 }
 
-void tt_subscriptions_remove(struct tt_subscriptions *s, struct tt_client *client,
+void tt_subscriptions_remove(struct tt_subscriptions *s, uint32_t client,
                              struct tt_subscription **subscription)
 {
     struct tt_subscription *sub = *subscription;
     if (sub == NULL) return;
     for (uint32_t i = 0; i < sub->count; i++) {
-        TT_ASSERT(sub->entries[i].followed->clients[sub->entries[i].index] == client);
+        TT_ASSERT(list_of(s->table[sub->entries[i].number])[sub->entries[i].index] == client);
         take_out(s, &sub->entries[i]);
     }
     s->bytes -= sizeof *sub + sub->count * sizeof(struct tt_subscription_entry);
@@ -368,18 +477,17 @@ bool tt_subscriptions_may_match(const struct tt_subscriptions *s, uint32_t chann
 }
 
 unsigned tt_subscriptions_match(const struct tt_subscriptions *s, struct tt_bytes channel,
-                                struct tt_followed *matches[TT_MATCHES_MAX])
+                                const struct tt_followed *matches[TT_MATCHES_MAX])
 {
     unsigned n = 0;
-    struct tt_followed *f = *find(s, TT_PATTERN_EXACT, tt_hash(&s->key, channel), channel);
+    struct tt_followed *f = look_up(s, TT_PATTERN_EXACT, channel);
     if (f != NULL) matches[n++] = f;
     if (s->patterns == 0) return n;
     unsigned level = 0;
     for (size_t i = 0; i < channel.size; i++) {
         if (channel.data[i] != '.') continue;
         if (s->prefix_levels[++level] == 0) continue;
-        struct tt_bytes prefix = tt_bytes(channel.data, i + 1);
-        f = *find(s, TT_PATTERN_PREFIX, tt_hash(&s->key, prefix), prefix);
+        f = look_up(s, TT_PATTERN_PREFIX, tt_bytes(channel.data, i + 1));
         if (f != NULL) matches[n++] = f;
     }
     if (s->all != NULL) matches[n++] = s->all;
@@ -390,19 +498,18 @@ bool tt_subscription_may_match(const struct tt_subscription *sub, uint32_t chann
 {
     if (sub->exact != sub->count) return true;
     uint32_t i = first_candidate(sub, channel_hash);
-    return i < sub->exact && (uint32_t)sub->entries[i].followed->hash == channel_hash;
+    return i < sub->exact && sub->of->hashes[sub->entries[i].number] == channel_hash;
 }
 
 bool tt_subscription_matches(const struct tt_subscription *sub, struct tt_bytes channel,
                              uint32_t channel_hash)
 {
     for (uint32_t i = first_candidate(sub, channel_hash); i < sub->exact; i++) {
-        const struct tt_followed *f = sub->entries[i].followed;
-        if ((uint32_t)f->hash != channel_hash) break;
-        if (tt_bytes_equal(text_of(f), channel)) return true;
+        if (sub->of->hashes[sub->entries[i].number] != channel_hash) break;
+        if (tt_bytes_equal(text_of(tt_subscription_followed(sub, i)), channel)) return true;
     }
     if (sub->exact == sub->count) return false;
-    if (sub->entries[sub->exact].followed->kind == TT_PATTERN_ALL) return true;
+    if (tt_subscription_followed(sub, sub->exact)->kind == TT_PATTERN_ALL) return true;
     for (size_t i = 0; i < channel.size; i++) {
         if (channel.data[i] == '.' &&
             find_pattern(sub, tt_bytes(channel.data, i + 1)) != sub->count)

@@ -112,7 +112,8 @@ enum tt_status tt_indexed_open(struct tt_client *client, uint32_t partition)
     x->shard = shard;
     x->client = client;
     x->partition = partition;
-    for (uint32_t i = 0; i < s->count; i++) x->channels[i].hash = s->entries[i].followed->hash;
+    for (uint32_t i = 0; i < s->count; i++)
+        x->channels[i].hash = tt_subscription_followed(s, i)->hash;
     x->request.lookup = (struct tt_lookup){
         .kind = TT_LOOKUP_RANGE,
         .partition = partition,
