@@ -12,6 +12,7 @@ enum kind {
     KIND_FROM,
     KIND_LAST,
     KIND_POLICY,
+    KIND_MAX_RATE,
     KIND_FORMAT,
     KIND_EVENT,
     KIND_HEARTBEAT,
@@ -43,6 +44,7 @@ struct parse {
     struct tt_subscribe_error *error;
     size_t cursor_rank; /* precedence of the cursor taken so far, lower goes before */
     bool seen[PARAMETERS];
+    const char *policy; /* as given; null: not */
 };
 
 /* ---- errors ---- */
@@ -79,7 +81,8 @@ static enum tt_status not_allowed(struct parse *p, const struct parameter *param
 static bool is_later(const struct parameter *parameter, struct tt_bytes value)
 {
     switch (parameter->kind) {
-    case KIND_LATER: return true;
+    case KIND_LATER:
+    case KIND_MAX_RATE: return true;
     case KIND_POLICY: return tt_bytes_is(value, "conflate");
     case KIND_FROM:
     case KIND_CHANNELS:
@@ -184,6 +187,51 @@ static bool set_from(struct tt_subscribe *s, struct tt_bytes value)
     return true;
 }
 
+static bool set_policy(struct parse *p, struct tt_bytes value)
+{
+    static const char *const words[] = {[TT_POLICY_REPLAY] = "replay",
+                                        [TT_POLICY_CONFLATE] = "conflate",
+                                        [TT_POLICY_DISCONNECT] = "disconnect"};
+    for (unsigned i = 0; i < sizeof words / sizeof *words; i++) {
+        if (words[i] == NULL || !tt_bytes_is(value, words[i])) continue;
+        p->policy = words[i];
+        p->subscribe->policy = (enum tt_subscribe_policy)i;
+        return true;
+    }
+    return false;
+}
+
+/* Digits as a number, at most nine; more digits than there are count as zeros behind them when
+ * `fraction`. */
+static bool read_digits(struct tt_bytes digits, bool fraction, uint64_t *number)
+{
+    if (digits.size > 9) return false;
+    *number = 0;
+    for (size_t i = 0; i < (fraction ? 9 : digits.size); i++) {
+        uint8_t c = i < digits.size ? digits.data[i] : '0';
+        if (c < '0' || c > '9') return false;
+        *number = *number * 10 + (uint64_t)(c - '0');
+    }
+    return true;
+}
+
+/* "2", "0.5", ".5": a number of ticks a second, in billionths. */
+static bool set_max_rate(struct tt_subscribe *s, struct tt_bytes value)
+{
+    const uint8_t *point = value.size == 0 ? NULL : memchr(value.data, '.', value.size);
+    size_t whole_bytes = point == NULL ? value.size : (size_t)(point - value.data);
+    struct tt_bytes fraction =
+        point == NULL ? TT_BYTES_NONE : tt_bytes_from(value, whole_bytes + 1);
+    uint64_t whole, billionths;
+    if (!read_digits(tt_bytes(value.data, whole_bytes), false, &whole) ||
+        !read_digits(fraction, true, &billionths))
+        return false;
+    uint64_t rate = whole * UINT64_C(1000000000) + billionths;
+    if (rate == 0) return false;
+    s->tick_ns = UINT64_C(1000000000000000000) / rate;
+    return true;
+}
+
 /* The index of the word that the value is, or -1. */
 static int choice(struct tt_bytes value, const char *first, const char *second)
 {
@@ -205,10 +253,8 @@ static enum tt_status set_value(struct parse *p, const struct parameter *paramet
         good = tt_bytes_to_u64(value, TT_SUBSCRIBE_LAST_MAX, &number) == TT_OK && number >= 1;
         s->last = (uint32_t)number;
         break;
-    case KIND_POLICY:
-        index = choice(value, "replay", "disconnect");
-        s->policy = index == 1 ? TT_POLICY_DISCONNECT : TT_POLICY_REPLAY;
-        break;
+    case KIND_POLICY: good = set_policy(p, value); break;
+    case KIND_MAX_RATE: good = set_max_rate(s, value); break;
     case KIND_FORMAT:
         index = choice(value, "envelope", "payload");
         s->form.payload_only = index == 1;
@@ -301,6 +347,12 @@ static enum tt_status finish(struct parse *p)
     if (s->last != 0) {
         if (s->from != TT_FROM_LIVE) return fail_last(p);
         s->from = TT_FROM_LAST;
+    }
+    if (s->tick_ns != 0) {
+        if (p->policy != NULL && s->policy != TT_POLICY_CONFLATE)
+            return fail(p, "invalid_parameter", "policy", tt_bytes_text(p->policy),
+                        TT_BYTES_LITERAL("cannot be kept beside max_rate"), "conflate, or none");
+        s->policy = TT_POLICY_MAX_RATE;
     }
     if (!s->channels_given)
         s->patterns[s->patterns_count++] = (struct tt_pattern){TT_PATTERN_ALL, TT_BYTES_NONE};

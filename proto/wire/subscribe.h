@@ -30,7 +30,12 @@ enum tt_subscribe_from {
     TT_FROM_LAST,     /* last=N: the newest N events of each channel, then live */
     TT_FROM_TIME,     /* from_ms */
 };
-enum tt_subscribe_policy { TT_POLICY_REPLAY = 0, TT_POLICY_DISCONNECT };
+enum tt_subscribe_policy {
+    TT_POLICY_REPLAY = 0,
+    TT_POLICY_CONFLATE,
+    TT_POLICY_MAX_RATE, /* conflate, with a tick: max_rate is given */
+    TT_POLICY_DISCONNECT,
+};
 
 /* A subscription that was asked for. Slices point into the memory below. */
 struct tt_subscribe {
@@ -44,6 +49,7 @@ struct tt_subscribe {
     int64_t from_ms; /* TT_FROM_TIME: unix time */
     uint32_t last;   /* TT_FROM_LAST: 1 to TT_SUBSCRIBE_LAST_MAX; else 0 */
     enum tt_subscribe_policy policy;
+    uint64_t tick_ns;        /* TT_POLICY_MAX_RATE: time between two ticks, at least 1; else 0 */
     struct tt_sse_form form; /* format= and event= */
     uint32_t heartbeat_ms;   /* 0: the server's default */
     uint32_t pad_bytes;      /* 0: none */
@@ -73,7 +79,7 @@ TT_MUST_USE enum tt_status tt_subscribe_from_query(struct tt_bytes query,
                                                    struct tt_subscribe *subscribe,
                                                    struct tt_subscribe_error *error);
 /* From the JSON object of POST /sse. `channels` and `types` are strings (commas separate) or arrays
- * of strings; `heartbeat` and `pad` numbers or strings; the others strings. */
+ * of strings; `heartbeat`, `pad` and `max_rate` numbers or strings; the others strings. */
 TT_MUST_USE enum tt_status tt_subscribe_from_json(struct tt_bytes text,
                                                   struct tt_bytes last_event_id,
                                                   const struct tt_subscribe_memory *memory,

@@ -16,6 +16,7 @@ static tt_metric *state_gauge(struct tt_shard *shard, enum tt_client_state state
     case TT_CLIENT_SNAPSHOT: return &shard->metrics.clients_snapshot;
     case TT_CLIENT_CATCHUP: return &shard->metrics.clients_catchup;
     case TT_CLIENT_LIVE: return &shard->metrics.clients_live;
+    case TT_CLIENT_CONFLATING: return &shard->metrics.clients_conflating;
     case TT_CLIENT_CLOSING: return &shard->metrics.clients_closing;
     case TT_CLIENT_STATES: break;
     }
@@ -198,6 +199,7 @@ void tt_client_move(struct tt_client *client, enum tt_client_event event,
         else if (client->started)
             tt_exchange_ready(&client->exchange); /* pull finishes what is left, then aborts */
         return;
+    case TT_CLIENT_CONFLATING:
     case TT_CLIENT_OPENING:
     case TT_CLIENT_STATES: break;
     }
@@ -334,6 +336,7 @@ void tt_client_begin(struct tt_client *client, const struct tt_resume *resume, c
         if (client->state == TT_CLIENT_CATCHUP) tt_catchup_limit(client, shard->options.max_replay);
         break;
     case TT_CLIENT_LIVE: set_state(client, TT_CLIENT_LIVE); break;
+    case TT_CLIENT_CONFLATING:
     case TT_CLIENT_OPENING:
     case TT_CLIENT_CLOSING:
     case TT_CLIENT_STATES: TT_UNREACHABLE();

@@ -30,6 +30,8 @@ enum tt_frame_kind {
     TT_FRAME_GAP,       /* the same without an id */
 };
 
+#define TT_FRAME_NEVER_CONFLATE UINT64_C(1) /* of `channel` */
+
 struct tt_frame_memory;
 
 struct tt_frame {
@@ -37,6 +39,9 @@ struct tt_frame {
     uint64_t
         arrival; /* EVENT: number in the shard's order; 0: read from the log. EVENTS: how many */
     int64_t taken_us; /* events: when the broker took it */
+    /* EVENT, while a client of the shard conflates: the hash of its channel, with the lowest bit
+     * set if it must never be dropped in favour of a newer one. Else 0. */
+    uint64_t channel;
     uint64_t offset; /* events: offset, of the last one; RESYNC, GAP: the next offset it moves to */
     uint32_t partition;
     uint32_t references;
