@@ -209,6 +209,7 @@ enum tt_status tt_shard_create(struct tt_shard **out, const struct tt_world *wor
     tt_frame_memory_init(&shard->frames, options->frame_bytes);
     tt_frame_memory_init(&shard->replay_frames, options->catchup_bytes);
     tt_outbox_pool_init(&shard->outboxes);
+    tt_list_init(&shard->lagging);
     struct tt_writer w = tt_writer(shard->demo_path, sizeof shard->demo_path - 1);
     tt_write_text(&w, options->connections.prefix == NULL ? "" : options->connections.prefix);
     tt_write_text(&w, "/demo/");

@@ -68,6 +68,7 @@ struct tt_shard {
     struct tt_outbox_pool outboxes;
     uint8_t heartbeat_kind; /* of timers */
     struct tt_hash_key session_key;
+    struct tt_list lagging; /* lag.c: clients that skip at the next step of the replay */
     uint64_t drain_from_ns; /* drain.c: pacing */
     uint64_t drain_until_ns;
     uint32_t drain_next_slot;

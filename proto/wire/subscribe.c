@@ -16,6 +16,7 @@ enum kind {
     KIND_FORMAT,
     KIND_EVENT,
     KIND_HEARTBEAT,
+    KIND_MAX_LAG,
     KIND_PING,
     KIND_PAD,
     KIND_LABEL,
@@ -92,6 +93,7 @@ static bool is_later(const struct parameter *parameter, struct tt_bytes value)
     case KIND_FORMAT:
     case KIND_EVENT:
     case KIND_HEARTBEAT:
+    case KIND_MAX_LAG:
     case KIND_PING:
     case KIND_PAD:
     case KIND_LABEL:
@@ -272,6 +274,11 @@ static enum tt_status set_value(struct parse *p, const struct parameter *paramet
                number >= TT_SUBSCRIBE_HEARTBEAT_S_MIN;
         s->heartbeat_ms = (uint32_t)number * 1000;
         break;
+    case KIND_MAX_LAG:
+        good = tt_bytes_to_u64(value, TT_SUBSCRIBE_MAX_LAG_MS_MAX, &number) == TT_OK &&
+               number >= TT_SUBSCRIBE_MAX_LAG_MS_MIN;
+        s->max_lag_ms = (uint32_t)number;
+        break;
     case KIND_PAD:
         good = tt_bytes_to_u64(value, TT_SUBSCRIBE_PAD_BYTES_MAX, &number) == TT_OK;
         s->pad_bytes = (uint32_t)number;
@@ -340,6 +347,16 @@ static enum tt_status fail_last(struct parse *p)
                 TT_BYTES_LITERAL("says where to start, and so does from"), "one of both");
 }
 
+/* A policy that closes the slow client leaves nothing to skip. */
+static enum tt_status fail_max_lag(struct parse *p)
+{
+    char text[16];
+    struct tt_writer w = tt_writer(text, sizeof text);
+    tt_write_u64(&w, p->subscribe->max_lag_ms);
+    return fail(p, "invalid_parameter", "max_lag", tt_writer_bytes(&w),
+                TT_BYTES_LITERAL("goes with policy=replay alone"), "no other policy");
+}
+
 static enum tt_status finish(struct parse *p)
 {
     TT_ASSERT(!p->text.overflow); /* decoding never makes text longer */
@@ -354,6 +371,7 @@ static enum tt_status finish(struct parse *p)
                         TT_BYTES_LITERAL("cannot be kept beside max_rate"), "conflate, or none");
         s->policy = TT_POLICY_MAX_RATE;
     }
+    if (s->max_lag_ms != 0 && s->policy != TT_POLICY_REPLAY) return fail_max_lag(p);
     if (!s->channels_given)
         s->patterns[s->patterns_count++] = (struct tt_pattern){TT_PATTERN_ALL, TT_BYTES_NONE};
     return TT_OK;

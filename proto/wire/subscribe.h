@@ -21,6 +21,8 @@
 #define TT_SUBSCRIBE_PAD_BYTES_MAX   8192u
 #define TT_SUBSCRIBE_HEARTBEAT_S_MIN 5u
 #define TT_SUBSCRIBE_HEARTBEAT_S_MAX 300u
+#define TT_SUBSCRIBE_MAX_LAG_MS_MIN  100u
+#define TT_SUBSCRIBE_MAX_LAG_MS_MAX  86400000u
 #define TT_SUBSCRIBE_MESSAGE_MAX     320u
 
 enum tt_subscribe_from {
@@ -52,6 +54,7 @@ struct tt_subscribe {
     uint64_t tick_ns;        /* TT_POLICY_MAX_RATE: time between two ticks, at least 1; else 0 */
     struct tt_sse_form form; /* format= and event= */
     uint32_t heartbeat_ms;   /* 0: the server's default */
+    uint32_t max_lag_ms;     /* 0: none */
     uint32_t pad_bytes;      /* 0: none */
     bool ping_event;
     struct tt_bytes label; /* id=; empty: none */

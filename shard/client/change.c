@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "proto/base/assert.h"
+#include "shard/client/lag.h"
 #include "shard/replay/catchup.h"
 #include "shard/replay/snapshot.h"
 #include "shard/shard_internal.h"
@@ -72,8 +73,7 @@ enum tt_status tt_session_find(struct tt_shard *shard, struct tt_bytes session,
 
 /* ---- what it follows ---- */
 
-/* A copy of what the client follows, in one block. Null: out of memory. */
-static struct tt_pattern *copy_patterns(const struct tt_subscription *sub)
+struct tt_pattern *tt_client_copy_patterns(const struct tt_subscription *sub)
 {
     size_t size = sub->count * sizeof(struct tt_pattern);
     size_t texts = 0;
@@ -134,6 +134,7 @@ static enum tt_status apply(struct tt_client *client, const struct tt_change *ch
 {
     if (!swap_subscription(client, change, old, old_count)) return TT_ENOMEM;
     bool live = client->state == TT_CLIENT_LIVE;
+    tt_lag_unknown(client); /* what lies behind its place is others than before */
     bool good = !wider || !live || widen(client, true);
     tt_client_move(client,
                    snapshot->patterns_count != 0 ? TT_CLIENT_SUBSCRIBED_SNAPSHOT
@@ -163,7 +164,7 @@ enum tt_status tt_client_change(struct tt_client *client, const struct tt_change
                      client->partition;
     if (wider && tt_cursor_full_bytes_max(&n, 1) > TT_CURSOR_BYTES_MAX) return TT_ETOOBIG;
     uint32_t old_count = client->subscription->count;
-    struct tt_pattern *old = copy_patterns(client->subscription);
+    struct tt_pattern *old = tt_client_copy_patterns(client->subscription);
     struct tt_pattern *added = malloc(change->patterns_count * sizeof *added);
     enum tt_status status = TT_ENOMEM;
     if (old != NULL && added != NULL) {

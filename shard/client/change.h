@@ -27,6 +27,10 @@ struct tt_change {
     bool history;                      /* added channels begin with */
     uint32_t last;                     /* their last events; 0: their values */
 };
+
+/* A copy of what the client follows, in one block, to be freed. Null: out of memory. */
+struct tt_pattern *tt_client_copy_patterns(const struct tt_subscription *sub);
+
 /* cursor: the place from which it goes on, at most TT_CURSOR_BYTES_MAX.
  * TT_OK; TT_EBUSY: it opens, or a snapshot is under way; TT_ECLOSED: it is closing; TT_ETOOBIG: its
  * cursor would be too long; TT_ENOMEM: nothing was changed, or the client was aborted. */

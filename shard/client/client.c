@@ -4,6 +4,7 @@
 
 #include "proto/base/assert.h"
 #include "shard/admission.h"
+#include "shard/client/lag.h"
 #include "shard/client/sse.h"
 #include "shard/replay/catchup.h"
 #include "shard/replay/snapshot.h"
@@ -57,7 +58,10 @@ void tt_client_destroy(struct tt_client *client)
     tt_subscriptions_remove(shard->subscriptions, client->slot, &client->subscription);
     tt_catchup_destroy(client);
     tt_outbox_clear(&client->outbox, &shard->outboxes);
-    if (client->extra != NULL) free(client->extra->types);
+    if (client->extra != NULL) {
+        tt_lag_destroy(&client->extra->lag);
+        free(client->extra->types);
+    }
     free(client->extra);
     tt_pool_put(&shard->clients, client->slot);
 }
@@ -151,6 +155,7 @@ static void demote(struct tt_client *client)
     struct tt_shard *shard = client->shard;
     TT_ASSERT(client->state == TT_CLIENT_LIVE); /* from OPENING: tt_client_begin */
     place_vector(client, shard->vector);
+    tt_lag_dropping(client);
     if (tt_outbox_drop_events(&client->outbox, &shard->outboxes) != TT_OK)
         tt_client_abort(client, TT_CLOSE_INTERNAL);
     else
@@ -167,6 +172,7 @@ void tt_client_move(struct tt_client *client, enum tt_client_event event,
     switch (to) {
     case TT_CLIENT_LIVE:
         tt_catchup_destroy(client);
+        tt_lag_joined(client);
         client->id_place = 0; /* ids were private: the next heartbeat gives the live one */
         set_state(client, to);
         return;
@@ -329,6 +335,7 @@ void tt_client_begin(struct tt_client *client, const struct tt_resume *resume, c
                                           .patterns = subscribe->patterns,
                                           .patterns_count = subscribe->patterns_count};
     enum tt_client_event event = admission_event(client, pos, snapshot);
+    if (event == TT_CLIENT_ADMITTED_BEHIND) tt_lag_unknown(client);
     switch (tt_client_next(TT_CLIENT_OPENING, event, (enum tt_subscribe_policy)client->policy)) {
     case TT_CLIENT_SNAPSHOT: begin_snapshot(client, pos, &options); break;
     case TT_CLIENT_CATCHUP:

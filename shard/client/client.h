@@ -18,6 +18,7 @@
 struct tt_shard;
 struct tt_catchup;
 struct tt_event;
+struct tt_lag;
 
 #define TT_FORM_FULL TT_SSE_FORMS        /* this bit: ids are full cursors */
 #define TT_FORMS     (2u * TT_SSE_FORMS) /* frames that one event may need on a shard */
@@ -32,7 +33,8 @@ struct tt_client_extra {
     uint32_t types_count;
     uint32_t types_bytes;
     char label[TT_SUBSCRIBE_LABEL_BYTES_MAX + 1];
-    uint8_t *types; /* length byte, text, ... */
+    uint8_t *types;     /* length byte, text, ... */
+    struct tt_lag *lag; /* lag.c; null: no max_lag */
 };
 
 struct tt_client {

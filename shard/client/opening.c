@@ -5,6 +5,7 @@
 #include "proto/base/assert.h"
 #include "proto/wire/http1_parse.h"
 #include "shard/admission.h"
+#include "shard/client/lag.h"
 #include "shard/client/sse.h"
 #include "shard/replay/since.h"
 #include "shard/shard_internal.h"
@@ -77,12 +78,15 @@ static void answer_overload(struct tt_client *client, const char *why)
 
 static bool keep_extra(struct tt_client *client, const struct tt_subscribe *subscribe)
 {
-    if (subscribe->types_count == 0 && subscribe->label.size == 0) return true;
+    if (subscribe->types_count == 0 && subscribe->label.size == 0 && subscribe->max_lag_ms == 0)
+        return true;
     struct tt_client_extra *extra = calloc(1, sizeof *extra);
     if (extra == NULL) return false;
     client->extra = extra;
     if (subscribe->label.size != 0)
         memcpy(extra->label, subscribe->label.data, subscribe->label.size);
+    if (subscribe->max_lag_ms != 0 && tt_lag_create(client, subscribe->max_lag_ms) != TT_OK)
+        return false;
     for (uint32_t i = 0; i < subscribe->types_count; i++)
         extra->types_bytes += 1 + (uint32_t)subscribe->types[i].size;
     if (extra->types_bytes == 0) return true;

@@ -4,6 +4,7 @@
 
 #include "proto/base/assert.h"
 #include "shard/client/change.h"
+#include "shard/client/lag.h"
 #include "shard/replay/catchup.h"
 #include "shard/shard_internal.h"
 
@@ -162,8 +163,10 @@ struct tt_frame *tt_sse_gap_frame(struct tt_client *client, const char *reason, 
 {
     uint8_t text[256];
     struct tt_writer w = tt_writer(text, sizeof text);
-    tt_write_format(&w, "{\"reason\":\"%s\",\"skipped\":%llu,\"from\":\"", reason,
-                    (unsigned long long)skipped);
+    tt_write_format(&w, "{\"reason\":\"%s\"", reason);
+    if (skipped != TT_SSE_SKIPPED_UNKNOWN)
+        tt_write_format(&w, ",\"skipped\":%llu", (unsigned long long)skipped);
+    tt_write_text(&w, ",\"from\":\"");
     tt_position_write(&w, from);
     tt_write_text(&w, "\",\"to\":\"");
     tt_position_write(&w, to);
@@ -280,6 +283,7 @@ enum tt_pull tt_sse_pull(struct tt_exchange *x, size_t budget, struct tt_slice *
 {
     struct tt_client *client = tt_client_of(x);
     enum tt_pull pull = TT_PULL_IDLE;
+    if (TT_UNLIKELY(client->extra != NULL) && tt_lag_holds(client)) return TT_PULL_IDLE;
     if (client->catchup != NULL) {
         pull = tt_private_pull(client, budget, slices, slices_max, count);
     } else {

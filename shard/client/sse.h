@@ -14,6 +14,7 @@ struct tt_frame *tt_sse_resync_frame(struct tt_client *client, const char *reaso
                                      uint32_t partition, const struct tt_bytes *cursor);
 struct tt_frame *tt_sse_snapshot_end_frame(struct tt_client *client, uint64_t events,
                                            struct tt_bytes cursor);
+#define TT_SSE_SKIPPED_UNKNOWN UINT64_MAX /* then the gap says no number */
 struct tt_frame *tt_sse_gap_frame(struct tt_client *client, const char *reason, uint64_t skipped,
                                   const struct tt_position *from, const struct tt_position *to);
 struct tt_frame *tt_sse_shutdown_frame(struct tt_shard *shard, uint32_t reconnect_ms);

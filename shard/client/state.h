@@ -29,9 +29,10 @@
  *   CLOSING    | ignored                      | the partly sent frame, the | nothing: the connection frees
  *              |                              | last message, then the end |   it
  *
- * From every state ENDED leads to CLOSING; with policy `disconnect` OVER_BOUND and RING_EDGE do,
- * too. The function is pure: it says what the next state is, or that the event cannot happen there,
- * which is a bug and asserted. What goes with a transition is done in client.c. Thread: any. */
+ * From CATCHUP, LIVE and CONFLATING LAGGING leads to SNAPSHOT (lag.h). From every state ENDED leads to CLOSING;
+ * with policy `disconnect` OVER_BOUND and RING_EDGE do, too. The function is pure: it says what the
+ * next state is, or that the event cannot happen there, which is a bug and asserted. What goes with
+ * a transition is done in client.c. Thread: any. */
 /* clang-format on */
 #ifndef TT_SHARD_CLIENT_STATE_H
 #define TT_SHARD_CLIENT_STATE_H
@@ -61,6 +62,7 @@ enum tt_client_event {
     TT_CLIENT_HOLE,              /* a conflating client has come to a hole in the log */
     TT_CLIENT_SUBSCRIBED,        /* its channels were changed */
     TT_CLIENT_SUBSCRIBED_SNAPSHOT, /* the same, and those added begin with their history */
+    TT_CLIENT_LAGGING,             /* its oldest untaken event is older than its max_lag */
     TT_CLIENT_ENDED,               /* peer, error, drain, cap, operator */
     TT_CLIENT_EVENTS,
 };

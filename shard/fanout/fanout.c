@@ -5,6 +5,7 @@
 #include "proto/base/assert.h"
 #include "proto/wire/sse_frame.h"
 #include "shard/client/client.h"
+#include "shard/client/lag.h"
 #include "shard/replay/catchup.h"
 #include "shard/shard_internal.h"
 #include "store/record.h"
@@ -124,9 +125,13 @@ static void queue_to(struct tt_shard *shard, struct tt_client *client,
                      const struct tt_placed_event *placed, uint64_t arrival)
 {
     bool catching_up = client->state == TT_CLIENT_CATCHUP;
-    if (!catching_up && client->state != TT_CLIENT_LIVE) return;
     uint32_t partition = placed->position.partition;
-    if (catching_up && !tt_catchup_queues(client, partition, placed->position.offset)) return;
+    bool queues = catching_up ? tt_catchup_queues(client, partition, placed->position.offset)
+                              : client->state == TT_CLIENT_LIVE;
+    if (!queues) {
+        if (TT_UNLIKELY(client->extra != NULL)) tt_lag_missed(client, placed);
+        return;
+    }
     if (TT_UNLIKELY(client->extra != NULL) && !tt_client_wants(client, placed->event.type)) return;
     struct tt_frame *f = shared_frame(shard, placed, arrival, client->form);
     if (f == NULL) {

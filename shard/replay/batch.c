@@ -2,6 +2,7 @@
 
 #include "proto/base/assert.h"
 #include "proto/event/cursor.h"
+#include "shard/client/lag.h"
 #include "shard/fanout/fanout.h"
 #include "shard/replay/replay_internal.h"
 
@@ -20,6 +21,7 @@ static void put(struct tt_client *client, struct tt_frame *f, size_t capacity,
     tt_sse_chunk_write_end(&w);
     TT_ASSERT(!w.overflow);
     f->bytes = f->a_bytes = (uint32_t)w.size;
+    if (f->arrival == 0) f->taken_us = placed->event.taken_us;
     f->offset = placed->position.offset;
     f->arrival++;
 }
@@ -45,7 +47,9 @@ enum tt_status tt_batch_put(struct tt_client *client, uint32_t partition, uint64
 {
     struct tt_shard *shard = client->shard;
     struct tt_catchup *c = client->catchup;
-    if (tt_client_full(client) || !client->exchange.chunked) return TT_EUNSUPPORTED;
+    /* What was begun is finished, however old it is by then: with max_lag that is one event. */
+    if (tt_client_full(client) || !client->exchange.chunked || tt_lag_of(client) != NULL)
+        return TT_EUNSUPPORTED;
     size_t most = tt_sse_event_lines_max(placed, tt_sse_form_at(client->form & (TT_SSE_FORMS - 1)));
     struct tt_frame *f = growing(client, partition);
     if (f != NULL) {

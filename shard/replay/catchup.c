@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "proto/base/assert.h"
+#include "shard/client/lag.h"
 #include "shard/client/sse.h"
 #include "shard/fanout/fanout.h"
 #include "shard/replay/batch.h"
@@ -151,6 +152,7 @@ void tt_catchup_overflow(struct tt_client *client)
     struct tt_shard *shard = client->shard;
     for (uint32_t i = 0; i < c->parts_count; i++)
         c->parts[i].taken = settled(client, &c->parts[i], partition_at(client, i));
+    tt_lag_dropping(client);
     if (tt_outbox_drop_events(&client->outbox, &shard->outboxes) != TT_OK) {
         tt_client_abort(client, TT_CLOSE_INTERNAL);
         return;
@@ -221,10 +223,10 @@ static bool has_room(const struct tt_client *client)
     return client->outbox.bytes < TT_PULL_BYTES_MAX && client->outbox.count < 4096;
 }
 
-/* Queues a position change that the client is told of. */
-static void tell(struct tt_client *client, struct tt_catchup_part *part, uint32_t partition,
-                 struct tt_frame *f, uint64_t next)
+void tt_catchup_tell(struct tt_client *client, uint32_t partition, struct tt_frame *f,
+                     uint64_t next)
 {
+    struct tt_catchup_part *part = tt_catchup_part(client, partition);
     if (f == NULL) {
         tt_client_abort(client, TT_CLOSE_INTERNAL);
         return;
@@ -247,6 +249,10 @@ static bool take_event(struct tt_client *client, struct tt_catchup_part *part, u
     if (!tt_subscription_matches(client->subscription, record->event.channel, hash) ||
         !tt_client_wants(client, record->event.type))
         return true;
+    if (TT_UNLIKELY(client->extra != NULL) && !tt_lag_reads(client, partition, &record->event)) {
+        part->pos = settled;
+        return false;
+    }
     struct tt_placed_event placed = {
         .event = record->event, .position = {shard->world->history, partition, record->offset}};
     enum tt_status status = tt_batch_put(client, partition, settled, &placed);
@@ -276,7 +282,7 @@ bool tt_catchup_take_record(struct tt_client *client, uint32_t partition,
         struct tt_position from = {shard->world->history, partition,
                                    part->pos > record->offset ? part->pos : record->offset};
         struct tt_position to = {shard->world->history, partition, end - 1};
-        tell(client, part, partition, tt_sse_gap_frame(client, "crash", 0, &from, &to), end);
+        tt_catchup_tell(client, partition, tt_sse_gap_frame(client, "crash", 0, &from, &to), end);
         return has_room(client);
     }
     if (record->class != TT_RECORD_EVENT || record->offset < part->pos) return true;
@@ -448,6 +454,7 @@ bool tt_replay_step(struct tt_shard *shard)
     r->woken = false;
     tt_search_run(shard);
     bool more = tt_since_step(shard);
+    tt_lag_run(shard);
     if (tt_list_empty(&r->rotation)) return more;
     relieve_memory(shard);
     size_t budget = TT_TURN_CATCHUP_BYTES_MAX;
@@ -479,7 +486,7 @@ bool tt_replay_step(struct tt_shard *shard)
 
 bool tt_replay_waiting(const struct tt_shard *shard)
 {
-    return shard->replay->woken;
+    return shard->replay->woken || !tt_list_empty(&shard->lagging);
 }
 
 /* ---- the parts that the shard sees ---- */
@@ -491,8 +498,9 @@ void tt_catchup_expired(struct tt_client *client, uint32_t partition)
     struct tt_shard *shard = client->shard;
     uint64_t oldest = tt_tail_oldest_offset(shard->world->partitions[partition].tail);
     tt_metric_add(&shard->metrics.resyncs_expired, 1);
-    tell(client, part, partition, tt_sse_resync_frame(client, "expired", partition, NULL),
-         part->pos > oldest ? part->pos : oldest);
+    tt_lag_unknown(client); /* how many have expired */
+    tt_catchup_tell(client, partition, tt_sse_resync_frame(client, "expired", partition, NULL),
+                    part->pos > oldest ? part->pos : oldest);
 }
 
 void tt_catchup_limit(struct tt_client *client, uint64_t events)
@@ -510,9 +518,9 @@ void tt_catchup_limit(struct tt_client *client, uint64_t events)
         struct tt_position from = {shard->world->history, p, part->pos};
         struct tt_position to = {shard->world->history, p, next - events - 1};
         tt_metric_add(&shard->metrics.gaps_limit, 1);
-        tell(client, part, p,
-             tt_sse_gap_frame(client, "limit", next - events - part->pos, &from, &to),
-             next - events);
+        tt_catchup_tell(client, p,
+                        tt_sse_gap_frame(client, "limit", next - events - part->pos, &from, &to),
+                        next - events);
     }
 }
 

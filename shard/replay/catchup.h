@@ -108,6 +108,10 @@ void tt_catchup_overflow(struct tt_client *client);
 /* The vector of what was sent or is queued, into the entries of vector that the client touches: for
  * an id, which none that is made later goes behind. */
 void tt_catchup_queued_vector(const struct tt_client *client, uint64_t *vector);
+/* Queues a frame that tells of a change of position (RESYNC or GAP; one reference goes over; null:
+ * there was no memory for it), and goes on from `next` in that partition. */
+void tt_catchup_tell(struct tt_client *client, uint32_t partition, struct tt_frame *f,
+                     uint64_t next);
 /* There may be something to do: room in the outbox, a partition ahead. Cheap. */
 void tt_catchup_wake(struct tt_client *client);
 /* The outbox was drained or a partition joined: goes LIVE if all is done. */

@@ -195,10 +195,27 @@ Test(subscribe, where_to_start)
     refuses(false, "from=earliest&last=3", "last \"3\"", "so does from");
 }
 
+Test(subscribe, max_lag)
+{
+    query("max_lag=100");
+    cr_assert_eq(sub.max_lag_ms, 100);
+    query("max_lag=86400000&policy=replay");
+    cr_assert_eq(sub.max_lag_ms, 86400000);
+    json("{\"max_lag\":2500}");
+    cr_assert_eq(sub.max_lag_ms, 2500);
+    query("");
+    cr_assert_eq(sub.max_lag_ms, 0);
+    refuses(false, "max_lag=99", "max_lag \"99\"", "from 100 to 86400000");
+    refuses(false, "max_lag=86400001", "max_lag \"86400001\"", "from 100 to 86400000");
+    refuses(false, "max_lag=1.5", "max_lag \"1.5\"", "whole milliseconds");
+    refuses(true, "{\"max_lag\":-1}", "max_lag \"-1\"", "whole milliseconds");
+    refuses(false, "max_lag=200&policy=disconnect", "max_lag \"200\"", "policy=replay");
+    refuses(false, "max_lag=200&max_lag=200", "max_lag", "second time");
+}
+
 Test(subscribe, what_is_not_there_yet_is_refused)
 {
-    static const char *const queries[] = {"policy=conflate", "max_rate=0.5", "max_lag=100",
-                                          "subscription=x"};
+    static const char *const queries[] = {"policy=conflate", "max_rate=0.5", "subscription=x"};
     for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
         char name[20] = "";
         strncat(name, queries[i], strcspn(queries[i], "="));
