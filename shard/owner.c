@@ -337,20 +337,26 @@ static void answer_accepted(struct tt_shard *shard, struct owned *w)
     }
 }
 
-static void retry_waiting(struct tt_shard *shard, struct owned *w)
+/* True: something was appended, which has to be written. */
+static bool retry_waiting(struct tt_shard *shard, struct owned *w)
 {
     struct tt_node *node;
+    bool appended = false;
     while ((node = tt_list_first(&w->waiting)) != NULL) {
         struct tt_publish_request *r = TT_CONTAINER_OF(node, struct tt_publish_request, node);
         tt_list_remove(node);
         enum tt_status status = try_append(shard, w, r);
-        if (status == TT_OK) continue;
+        if (status == TT_OK) {
+            appended = true;
+            continue;
+        }
         if (status == TT_FULL && shard->now_ns < r->deadline_ns && !shard->owner->stopping) {
             tt_list_prepend(&w->waiting, node);
-            return;
+            break;
         }
         answer(shard, r, shard->owner->stopping ? TT_ECLOSED : status);
     }
+    return appended;
 }
 
 static void tell_segments(struct tt_shard *shard, struct owned *w)
@@ -426,22 +432,31 @@ static void tell_keep(struct tt_shard *shard, struct owned *w, const struct tt_l
     w->told_keep = f->keep_reason;
 }
 
+static void operate(struct tt_shard *shard, struct owned *w, uint32_t index)
+{
+    struct tt_log_operation op;
+    struct tt_log_now now = now_of(shard);
+    while (tt_log_next_operation(w->partition->log, &now, &op) == TT_OK)
+        start_operation(shard, w, index, &op);
+    answer_accepted(shard, w);
+    tell_segments(shard, w);
+}
+
 static void work_on(struct tt_shard *shard, struct owned *w, uint32_t index)
 {
     struct tt_log *log = w->partition->log;
-    struct tt_log_operation op;
-    struct tt_log_now now = now_of(shard);
-    while (tt_log_next_operation(log, &now, &op) == TT_OK) start_operation(shard, w, index, &op);
-    answer_accepted(shard, w);
-    tell_segments(shard, w);
+    bool appended = true;
+    /* Again after requests that waited have found room: the shard may sleep now, and nothing else
+     * would write them. */
+    while (appended) {
+        operate(shard, w, index);
+        if (tt_list_empty(&w->waiting)) break;
+        bool room = tt_log_wait(log);
+        appended = retry_waiting(shard, w);
+        w->retry_now = !tt_list_empty(&w->waiting) && room;
+        if (tt_list_empty(&w->waiting)) tt_log_wait_over(log);
+    }
     tt_idempotency_expire(w->partition->idempotency, shard->wall_us, KEYS_FORGOTTEN_A_TURN);
-    if (tt_list_empty(&w->waiting)) return;
-    bool room = tt_log_wait(log);
-    retry_waiting(shard, w);
-    if (tt_list_empty(&w->waiting))
-        tt_log_wait_over(log);
-    else
-        w->retry_now = room;
 }
 
 static void update_log_figures(struct tt_shard *shard)
@@ -552,7 +567,7 @@ void tt_owner_stop(struct tt_shard *shard)
     struct tt_owner *o = shard->owner;
     o->stopping = true;
     for (uint32_t i = 0; i < o->owned_count; i++) {
-        retry_waiting(shard, &o->owned[i]);
+        (void)retry_waiting(shard, &o->owned[i]);
         tt_log_close(o->owned[i].partition->log);
     }
 }
