@@ -138,6 +138,11 @@ void sim_io_kill(struct tt_io *io)
         if (e->jobs[i].kind != FILE_OPEN && sim_chance(&e->s->random, 2))
             (void)perform(e, &e->jobs[i]);
     e->jobs_count = 0;
+    sim_files_close(e);
+}
+
+void sim_files_close(struct sim_io *e)
+{
     for (int fd = 0; fd < (int)SIM_FILES_MAX; fd++)
         if (e->file_open[fd]) (void)close(fd);
 }

@@ -315,6 +315,7 @@ static uint32_t sim_sockets_max(const struct tt_io *io)
 
 static void sim_destroy(struct tt_io *io)
 {
+    sim_files_close(sim_of(io)); /* as closing a ring does */
     free(sim_of(io)->buffers);
     free(io);
 }

@@ -74,6 +74,8 @@ void sim_io_make(struct sim_io *e, uint64_t token, int32_t result, enum made_kin
 
 /* Completes some of what is under way, in any order. */
 void sim_files_work(struct sim_io *e);
+/* Closes what is still open. */
+void sim_files_close(struct sim_io *e);
 void sim_open(struct tt_io *io, const char *path, uint32_t flags, uint64_t token);
 void sim_file_close(struct tt_io *io, tt_file file, uint64_t token);
 void sim_preallocate(struct tt_io *io, tt_file file, uint64_t offset, uint64_t size,
