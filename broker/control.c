@@ -361,6 +361,7 @@ static void take_message(struct tt_control *c, struct tt_message *message)
         }
         break;
     case TT_MESSAGE_STOPPED: shard_stopped(c); break;
+    case TT_MESSAGE_ROSTER_DONE: tt_operations_roster_done(c->operations); break;
     case TT_MESSAGE_HANDOFF:
     case TT_MESSAGE_PUBLISH:
     case TT_MESSAGE_PUBLISHED:
@@ -378,6 +379,7 @@ static void take_message(struct tt_control *c, struct tt_message *message)
     case TT_MESSAGE_SESSION_CALLED:
     case TT_MESSAGE_DRAIN:
     case TT_MESSAGE_STOP:
+    case TT_MESSAGE_ROSTER:
     case TT_MESSAGE_EXIT:
     case TT_MESSAGE_RELOAD: TT_UNREACHABLE(); /* none of these goes to the control thread */
     }

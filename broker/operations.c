@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/clients.h"
 #include "broker/metrics.h"
 #include "broker/process.h"
 #include "broker/status.h"
@@ -10,6 +11,7 @@
 
 #define OPERATION       2u  /* of completion tokens; the acceptor's is 1 */
 #define CONNECTIONS_MAX 64u /* operators and scrapers, not clients */
+#define ROUTES          8u
 
 struct tt_operations {
     struct tt_io *io;
@@ -21,7 +23,8 @@ struct tt_operations {
     bool starved;
     uint8_t *text; /* of one answer */
     size_t text_bytes;
-    struct tt_route table[4];
+    struct tt_clients *clients;
+    struct tt_route table[ROUTES];
     struct tt_routes routes;
 };
 
@@ -116,6 +119,27 @@ static enum tt_status serve(struct tt_operations *o, struct tt_timers *timers)
     return tt_connections_create(&o->connections, o->io, timers, &options, &hooks);
 }
 
+static void make_routes(struct tt_operations *o)
+{
+    const struct tt_route rows[] = {
+        {.path = "/healthz", .methods = TT_ROUTE_GET, .handler = healthz, .context = o},
+        {.path = "/readyz", .methods = TT_ROUTE_GET, .handler = readyz, .context = o},
+        {.path = "/status", .methods = TT_ROUTE_GET, .handler = status, .context = o},
+        {.path = "/metrics", .methods = TT_ROUTE_GET, .handler = metrics, .context = o},
+        {.path = "/clients",
+         .methods = TT_ROUTE_GET,
+         .handler = tt_clients_list,
+         .context = o->clients},
+        {.path = "/clients",
+         .methods = TT_ROUTE_DELETE,
+         .handler = tt_clients_end,
+         .context = o->clients},
+    };
+    _Static_assert(sizeof rows / sizeof rows[0] <= ROUTES, "there is room for all of them");
+    memcpy(o->table, rows, sizeof rows);
+    o->routes = (struct tt_routes){o->table, sizeof rows / sizeof rows[0]};
+}
+
 enum tt_status tt_operations_create(struct tt_operations **operations, struct tt_io *io,
                                     struct tt_timers *timers, const struct tt_operations_view *view,
                                     struct tt_diag *diag, char error[TT_CONFIG_ERROR_MAX])
@@ -127,7 +151,8 @@ enum tt_status tt_operations_create(struct tt_operations **operations, struct tt
     size_t status_bytes = tt_status_bytes_max(TT_SHARDS_MAX, partitions);
     size_t bytes = metrics_bytes > status_bytes ? metrics_bytes : status_bytes;
     uint8_t *text = malloc(bytes);
-    if (o == NULL || text == NULL) {
+    struct tt_clients *clients = NULL;
+    if (o == NULL || text == NULL || tt_clients_create(&clients, &view->world, diag) != TT_OK) {
         free(o);
         free(text);
         snprintf(error, TT_CONFIG_ERROR_MAX, "no memory");
@@ -137,15 +162,11 @@ enum tt_status tt_operations_create(struct tt_operations **operations, struct tt
     o->diag = diag;
     o->view = view;
     o->text = text;
+    o->clients = clients;
     o->text_bytes = bytes;
     o->listener = TT_SOCKET_NONE;
     o->address = config->ops_listen;
-    tt_request_handler *const handlers[] = {healthz, readyz, status, metrics};
-    const char *const paths[] = {"/healthz", "/readyz", "/status", "/metrics"};
-    for (unsigned i = 0; i < 4; i++)
-        o->table[i] = (struct tt_route){
-            .path = paths[i], .methods = TT_ROUTE_GET, .handler = handlers[i], .context = o};
-    o->routes = (struct tt_routes){o->table, 4};
+    make_routes(o);
 
     const struct tt_listen_options options = {.backlog = 128, .no_delay = true, .keepalive = true};
     char address[TT_ADDRESS_TEXT_MAX];
@@ -169,6 +190,7 @@ void tt_operations_destroy(struct tt_operations **operations)
     if (o == NULL) return;
     if (o->listener != TT_SOCKET_NONE) tt_io_accept_stop(o->io, o->listener);
     if (o->connections != NULL) tt_connections_destroy(&o->connections);
+    tt_clients_destroy(&o->clients);
     free(o->text);
     free(o);
     *operations = NULL;
@@ -202,6 +224,11 @@ bool tt_operations_flush(struct tt_operations *operations)
 {
     (void)tt_connections_flush(operations->connections, TT_IO_SENDS_PER_SUBMIT);
     return tt_connections_ready(operations->connections);
+}
+
+void tt_operations_roster_done(struct tt_operations *operations)
+{
+    tt_clients_answered(operations->clients);
 }
 
 void tt_operations_tick(struct tt_operations *operations)

@@ -1,8 +1,10 @@
-/* The operations listener: /healthz, /readyz, /status and /metrics, for operators and their
- * monitoring, on the control thread and with the connection engine of the shards.
+/* The operations listener: /healthz, /readyz, /status, /metrics, /clients and the dashboard, for
+ * operators and their monitoring, on the control thread and with the connection engine of the
+ * shards.
  *
- * Everything shown is read from atomics of the shards and from `struct tt_operations_view`, which
- * the control thread keeps up to date. Thread: control. */
+ * What is shown is read from atomics of the shards and from `struct tt_operations_view`, which the
+ * control thread keeps up to date; shards are asked about their clients (clients.h).
+ * Thread: control. */
 #ifndef TT_BROKER_OPERATIONS_H
 #define TT_BROKER_OPERATIONS_H
 
@@ -56,5 +58,7 @@ bool tt_operations_done(struct tt_operations *operations, const struct tt_done *
 /* Sends what can be sent; true: call again after a submit. */
 bool tt_operations_flush(struct tt_operations *operations);
 void tt_operations_tick(struct tt_operations *operations);
+/* A shard has answered about its clients. */
+void tt_operations_roster_done(struct tt_operations *operations);
 
 #endif

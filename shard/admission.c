@@ -339,6 +339,8 @@ void tt_admission_message(struct tt_shard *shard, const struct tt_message *messa
     case TT_MESSAGE_LOOKUP_DONE:
     case TT_MESSAGE_SESSION_CALL:
     case TT_MESSAGE_SESSION_CALLED:
+    case TT_MESSAGE_ROSTER:
+    case TT_MESSAGE_ROSTER_DONE:
     case TT_MESSAGE_DRAIN:
     case TT_MESSAGE_DRAINED:
     case TT_MESSAGE_STOP:

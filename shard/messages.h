@@ -14,6 +14,7 @@
  *   - SESSION_CALL: shard -> shard of a session, at most TT_SESSION_CALL_OPEN_MAX open a pair;
  *     answered by SESSION_CALLED
  *   - CUT: shard -> every shard, at most one open a pair; returned by CUT_TAKEN
+ *   - ROSTER: control -> shard, at most one open; given back by ROSTER_DONE
  *   - DRAIN, STOP, RELOAD, EXIT: control -> shard, one of each open
  *
  * Thread: see each. */
@@ -40,6 +41,8 @@ enum tt_message_kind {
     TT_MESSAGE_LOOKUP_DONE,
     TT_MESSAGE_SESSION_CALL,
     TT_MESSAGE_SESSION_CALLED,
+    TT_MESSAGE_ROSTER, /* control -> shard: list clients, or end them */
+    TT_MESSAGE_ROSTER_DONE,
     TT_MESSAGE_DRAIN,   /* control -> shard: end the clients, paced, within drain_ms */
     TT_MESSAGE_DRAINED, /* shard -> control: no connection is left */
     TT_MESSAGE_STOP,    /* control -> shard: end connections, close the logs cleanly */
@@ -61,9 +64,9 @@ enum tt_message_kind {
 #define TT_MAILBOX_SHARD_MESSAGES                                                                  \
     (2u * (TT_PUBLISH_OPEN_MAX + TT_SEGMENT_CREDITS + TT_ADMIT_OPEN_MAX + TT_RELEASE_OPEN_MAX +    \
            TT_LOOKUP_OPEN_MAX + TT_SESSION_CALL_OPEN_MAX + 1u))
-/* Control to shard: hand-overs, and one each of drain, stop, reload, exit. */
+/* Control to shard: hand-overs, and one each of roster, drain, stop, reload, exit. */
 #define TT_MAILBOX_TO_SHARD_MESSAGES (TT_HANDOFF_CREDITS + 8u)
-/* Shard to control: hand-overs returned, and started, drained, stopped, reloaded. */
+/* Shard to control: hand-overs returned, and started, roster done, drained, stopped, reloaded. */
 #define TT_MAILBOX_TO_CONTROL_MESSAGES (TT_HANDOFF_CREDITS + 8u)
 
 /* Bodies lie in an array of bytes: without this the compiler may take a store through a body for
@@ -109,6 +112,10 @@ struct tt_message_cut {
     struct tt_peer peer;
     bool every;          /* every stream of the address, else: */
     uint64_t label_hash; /* those with this label, by the log's key */
+} TT_MESSAGE_ALIAS;
+
+struct tt_message_roster {
+    struct tt_roster_request *request; /* lent by ROSTER, given back by ROSTER_DONE */
 } TT_MESSAGE_ALIAS;
 
 struct tt_message_drain {

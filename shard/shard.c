@@ -17,6 +17,7 @@
 #include "shard/owner.h"
 #include "shard/replay/catchup.h"
 #include "shard/replay/lookup.h"
+#include "shard/roster.h"
 #include "shard/shard_internal.h"
 #include "store/tail.h"
 
@@ -230,6 +231,7 @@ enum tt_status tt_shard_create(struct tt_shard **out, const struct tt_world *wor
     if (status == TT_OK) status = tt_replay_create(shard);
     if (status == TT_OK) status = tt_lookups_create(shard);
     if (status == TT_OK) status = tt_session_calls_create(shard);
+    if (status == TT_OK) status = tt_roster_create(shard);
     if (status == TT_OK) status = tt_admission_create(shard);
     if (status != TT_OK) {
         tt_shard_destroy(&shard);
@@ -246,6 +248,7 @@ void tt_shard_destroy(struct tt_shard **out)
     tt_replay_destroy(shard);
     tt_lookups_destroy(shard);
     tt_session_calls_destroy(shard);
+    tt_roster_destroy(shard);
     tt_owner_destroy(shard);
     tt_admission_destroy(shard);
     tt_fanout_destroy(shard);
@@ -269,8 +272,8 @@ void tt_shard_destroy(struct tt_shard **out)
 size_t tt_shard_memory_bound_bytes(const struct tt_shard_options *o)
 {
     size_t buffers = (size_t)o->io.recv_buffer_bytes * o->io.recv_buffers;
-    return o->frame_bytes + o->catchup_bytes + TT_PUBLISH_BYTES_MAX + buffers +
-           (size_t)o->connections.connections_max * MEMORY_A_CLIENT;
+    return o->frame_bytes + o->catchup_bytes + TT_PUBLISH_BYTES_MAX + TT_ROSTER_BYTES_MAX +
+           buffers + (size_t)o->connections.connections_max * MEMORY_A_CLIENT;
 }
 
 /* ---- hooks of the connection engine ---- */
@@ -391,6 +394,7 @@ static void message(struct tt_shard *shard, struct tt_message *m)
         tt_peers_post(shard->world->peers, shard->index, m->from, m);
         return;
     case TT_MESSAGE_CUT_TAKEN: shard->cut_open[m->from] = false; return;
+    case TT_MESSAGE_ROSTER: tt_roster_message(shard, m); return;
     case TT_MESSAGE_DRAIN:
         if (shard->phase == TT_SHARD_SERVING)
             tt_drain_begin(shard, TT_MESSAGE_BODY(m, tt_message_drain)->drain_ms);
@@ -407,6 +411,7 @@ static void message(struct tt_shard *shard, struct tt_message *m)
     case TT_MESSAGE_DRAINED:
     case TT_MESSAGE_STOPPED:
     case TT_MESSAGE_RELOADED:
+    case TT_MESSAGE_ROSTER_DONE:
     case TT_MESSAGE_STARTED: break;
     }
     TT_UNREACHABLE();
@@ -520,6 +525,7 @@ static void turn(struct tt_shard *shard)
     /* What came in while sending, or found room only now: seen before this shard waits. */
     tt_owner_publish(shard);
     uint64_t drain_ns = tt_drain_step(shard);
+    if (tt_roster_step(shard)) more = true;
     phases(shard);
 
     if (tt_replay_waiting(shard)) more = true; /* sending made room for the next batch */

@@ -17,6 +17,7 @@
 struct tt_owner;
 struct tt_admission;
 struct tt_replay;
+struct tt_roster;
 struct tt_lookups;
 struct tt_session_calls;
 struct tt_fanout;
@@ -90,6 +91,8 @@ struct tt_shard {
     struct tt_routes routes;
 
     struct tt_session_calls *session_calls; /* http/session_call.c */
+
+    struct tt_roster *roster; /* roster.c */
 
     struct tt_owner *owner;         /* owner.c */
     struct tt_admission *admission; /* admission.c */

@@ -144,12 +144,18 @@ uint32_t tt_pool_generation(const struct tt_pool *pool, uint32_t slot)
     return *life_at(pool, slot) & TT_POOL_GENERATION_MAX;
 }
 
-uint32_t tt_pool_next(const struct tt_pool *pool, uint32_t from)
+uint32_t tt_pool_next_below(const struct tt_pool *pool, uint32_t from, uint32_t end)
 {
-    for (uint32_t slot = from; slot < pool->never_used_; slot++) {
+    for (uint32_t slot = from; slot < end; slot++) {
         if (in_use(pool, slot)) return slot;
     }
-    return TT_SLOT_NONE;
+    return end;
+}
+
+uint32_t tt_pool_next(const struct tt_pool *pool, uint32_t from)
+{
+    uint32_t slot = tt_pool_next_below(pool, from, pool->never_used_);
+    return slot < pool->never_used_ ? slot : TT_SLOT_NONE;
 }
 
 size_t tt_pool_bytes(const struct tt_pool *pool)

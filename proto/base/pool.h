@@ -62,6 +62,13 @@ uint32_t tt_pool_generation(const struct tt_pool *pool, uint32_t slot);
 /* The first slot in use that is >= `from`, or TT_SLOT_NONE: for (s = next(p, 0); s != NONE; s =
  * next(p, s + 1)). The object met may be put back; those taken meanwhile may or may not be met. */
 uint32_t tt_pool_next(const struct tt_pool *pool, uint32_t from);
+/* The same among the slots below `end` (at most tt_pool_slots()); `end` if there is none there. */
+uint32_t tt_pool_next_below(const struct tt_pool *pool, uint32_t from, uint32_t end);
+/* Every slot in use is below this. */
+static inline uint32_t tt_pool_slots(const struct tt_pool *pool)
+{
+    return pool->never_used_;
+}
 
 static inline uint32_t tt_pool_used(const struct tt_pool *pool)
 {

@@ -212,6 +212,12 @@ void tt_exchange_ready(struct tt_exchange *x)
     if (c->started && !c->sending && !c->blocked) tt_connection_link(c);
 }
 
+bool tt_exchange_blocked(const struct tt_exchange *x)
+{
+    TT_ASSERT(x->connection != NULL);
+    return x->connection->blocked;
+}
+
 void tt_exchange_resume_body(struct tt_exchange *x)
 {
     struct tt_connection *c = x->connection;

@@ -71,6 +71,8 @@ void tt_connections_end(struct tt_connections *c);
 /* Ends the exchange's connection at once (unsent bytes are dropped). closed() comes later, never
  * inside this call. */
 void tt_exchange_abort(struct tt_exchange *x, enum tt_close_reason reason);
+/* Its socket is full: the peer does not take what was sent. While the exchange has a connection. */
+bool tt_exchange_blocked(const struct tt_exchange *x);
 /* Called by a handler on the exchange it returns: body_bytes_max does not apply (NDJSON). */
 void tt_request_stream_body(const struct tt_request *request);
 /* Whether a page that made this request may change something: there is no Origin field, or it is
