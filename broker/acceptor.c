@@ -55,14 +55,21 @@ struct tt_acceptor {
 
 _Static_assert((TT_ACCEPTOR_WAITING & (TT_ACCEPTOR_WAITING - 1)) == 0, "places wrap by a mask");
 
+/* Accepted sockets inherit it, on either back end. */
+static uint32_t user_timeout_ms(const struct tt_config *config)
+{
+    if (config->user_timeout_ms != 0) return (uint32_t)config->user_timeout_ms;
+    return (uint32_t)(config->stall_ms < USER_TIMEOUT_MS_MAX ? config->stall_ms
+                                                             : USER_TIMEOUT_MS_MAX);
+}
+
 static enum tt_status listen_on(struct tt_acceptor *a, struct listener *l,
                                 const struct tt_config *config, char error[TT_CONFIG_ERROR_MAX])
 {
     const struct tt_listen_options options = {
         .backlog = BACKLOG,
         .notsent_lowat_bytes = NOTSENT_LOWAT,
-        .user_timeout_ms = (uint32_t)(config->stall_ms < USER_TIMEOUT_MS_MAX ? config->stall_ms
-                                                                             : USER_TIMEOUT_MS_MAX),
+        .user_timeout_ms = user_timeout_ms(config),
         .no_delay = true,
         .keepalive = true,
     };
