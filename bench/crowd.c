@@ -9,11 +9,15 @@
  * first does.
  * --each=K --of=M: client i follows K of the channels prefix.0 to prefix.M-1 instead of --query.
  * --churn=MS: every connection is cut after a random time of this mean, and resumes with its last
- * id; one of four stops reading first, for as long. Prints lines of JSON: {"phase":"open"} when all
- * have got `connected`, {"phase":"reached"} when all have got number --until of channel 0,
- * {"phase":"end"} with the counts when it is told to end (SIGTERM, or the end of standard input),
- * or when all streams have ended. Exit status 1: something was lost, came twice, or was no event
- * stream. One thread, epoll; clients share source addresses of 127.0.0.0/8. */
+ * id; one of four stops reading first, for as long.
+ * --raw: for servers whose streams are not ours: any line may hold the payload, and `open` means
+ * that the head of the response has come. A payload that goes on with ,"t":NANOSECONDS (of the
+ * monotonic clock, when it was published) gives a latency.
+ *
+ * Prints lines of JSON: {"phase":"open"} when all have got `connected`, {"phase":"reached"} when
+ * all have got number --until of channel 0, {"phase":"end"} with the counts when it is told to end
+ * (SIGTERM), or when all streams have ended. Exit status 1: something was lost, came twice, or was
+ * no event stream. One thread, epoll; clients share source addresses of 127.0.0.0/8. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
@@ -39,13 +43,14 @@
 #define BURST         64 /* connections begun between two looks at what has come */
 #define NUMBERED_MAX  64u
 #define ID_BYTES      400u
+#define RAW_BYTES     96u /* from the beginning of a payload to behind its time */
 #define NS_PER_MS     UINT64_C(1000000)
 
 struct options {
     uint32_t clients, numbered, each, of, churn_ms, per_address;
     uint64_t until, first;
-    bool has_until, has_first;
-    const char *url, *query, *prefix;
+    bool has_until, has_first, raw;
+    const char *url, *path, *query, *prefix;
     int cpu;
 };
 
@@ -56,6 +61,7 @@ struct client {
     int fd;
     uint8_t state;
     bool opened, reached, ended, stalled;
+    uint16_t kept;  /* raw: bytes of what may go on, in id */
     uint64_t at_ns; /* churn: when something happens to it */
     uint64_t *next; /* of each numbered channel; UINT64_MAX: whatever comes */
     char *id;
@@ -66,8 +72,9 @@ struct crowd {
     struct sockaddr_in to;
     struct client *clients;
     int epoll_fd;
-    uint64_t begun_ns, seed;
+    uint64_t begun_ns, took_ns, seed;
     uint32_t opening, opened, reached, ended;
+    uint64_t latency_sum, latency_max, timed;
     uint64_t events, other, lost, doubled, connects, failed, cuts, early, resyncs, gaps;
     uint64_t shutdowns, reconnect_min, reconnect_max, reconnect_sum, first_end_ns, last_end_ns;
     char wrong[256];
@@ -144,12 +151,12 @@ static void ask(struct crowd *c, struct client *k)
     size_t size = 0;
     uint32_t number = (uint32_t)(k - c->clients);
 #define ADD(...) size += (size_t)snprintf(text + size, sizeof text - size, __VA_ARGS__)
-    ADD("GET /sse?%s", c->o.query);
+    ADD("GET %s?%s", c->o.path, c->o.query);
     for (uint32_t i = 0; i < c->o.each; i++)
         ADD("%s%s%u", i == 0 ? "channels=" : ",", c->o.prefix,
             (unsigned)(((uint64_t)number * c->o.each + i) % c->o.of));
     ADD(" HTTP/1.1\r\nHost: %s\r\nAccept: text/event-stream\r\n", c->o.url);
-    if (k->id[0] != '\0') ADD("Last-Event-ID: %s\r\n", k->id);
+    if (!c->o.raw && k->id[0] != '\0') ADD("Last-Event-ID: %s\r\n", k->id);
     ADD("\r\n");
 #undef ADD
     if (size >= sizeof text) stop("the request is too long");
@@ -191,6 +198,13 @@ static void took(struct crowd *c, struct client *k, struct tt_bytes data)
         c->other++;
         return;
     }
+    uint64_t t;
+    if (number_behind(data, ",\"t\":", &t)) {
+        uint64_t late = c->took_ns > t ? c->took_ns - t : 0;
+        c->latency_sum += late;
+        if (late > c->latency_max) c->latency_max = late;
+        c->timed++;
+    }
     uint64_t *next = &k->next[channel];
     if (*next != UINT64_MAX && n != *next) {
         char text[128];
@@ -222,6 +236,42 @@ static void told_to_go(struct crowd *c, struct tt_bytes data)
     c->reconnect_sum += ms;
 }
 
+static void connected(struct crowd *c, struct client *k)
+{
+    c->opening--;
+    k->state = OPEN;
+    plan(c, k);
+    if (k->opened) return;
+    k->opened = true;
+    if (++c->opened != c->o.clients) return;
+    printf("{\"phase\":\"open\",\"ms\":%" PRIu64 "}\n", ms_since(c, now_ns()));
+    (void)fflush(stdout);
+}
+
+/* Takes payloads out of whatever bytes these are; the id's place holds what may go on. */
+static void take_raw(struct crowd *c, struct client *k, const uint8_t *bytes, size_t size)
+{
+    if (k->state == OPENING) {
+        if (size < 12 || memcmp(bytes, "HTTP/1.1 200", 12) != 0) {
+            c->failed++;
+            wrong(c, k, "the answer is not 200");
+        }
+        connected(c, k);
+    }
+    const uint8_t *at = bytes, *end = bytes + size;
+    while ((at = memmem(at, (size_t)(end - at), "{\"c\":", 5)) != NULL) {
+        if ((size_t)(end - at) < RAW_BYTES) {
+            k->kept = (uint16_t)(end - at);
+            memcpy(k->id, at, k->kept);
+            return;
+        }
+        took(c, k, tt_bytes(at, RAW_BYTES));
+        at += RAW_BYTES;
+    }
+    k->kept = size < 4 ? (uint16_t)size : 4;
+    memcpy(k->id, end - k->kept, k->kept);
+}
+
 static void event(struct crowd *c, struct client *k, const struct tt_sse_event *e)
 {
     if (e->has_id && e->id.size < ID_BYTES) {
@@ -230,14 +280,7 @@ static void event(struct crowd *c, struct client *k, const struct tt_sse_event *
     }
     if (e->data_lines == 0) return;
     if (tt_bytes_is(e->type, "connected")) {
-        c->opening--;
-        k->state = OPEN;
-        plan(c, k);
-        if (k->opened) return;
-        k->opened = true;
-        if (++c->opened != c->o.clients) return;
-        printf("{\"phase\":\"open\",\"ms\":%" PRIu64 "}\n", ms_since(c, now_ns()));
-        (void)fflush(stdout);
+        connected(c, k);
     } else if (tt_bytes_is(e->type, "shutdown")) {
         told_to_go(c, e->data);
     } else if (tt_bytes_is(e->type, "resync")) {
@@ -272,10 +315,17 @@ static void over(struct crowd *c, struct client *k)
 static void readable(struct crowd *c, struct client *k)
 {
     static uint8_t buffer[RECEIVE_BYTES];
-    ssize_t n = recv(k->fd, buffer, sizeof buffer, MSG_DONTWAIT);
+    size_t kept = c->o.raw ? k->kept : 0;
+    memcpy(buffer, k->id, kept);
+    ssize_t n = recv(k->fd, buffer + kept, sizeof buffer - kept, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n <= 0) {
         over(c, k);
+        return;
+    }
+    c->took_ns = now_ns();
+    if (c->o.raw) {
+        take_raw(c, k, buffer, kept + (size_t)n);
         return;
     }
     struct tt_bytes in = tt_bytes(buffer, (size_t)n);
@@ -363,11 +413,14 @@ static int report(const struct crowd *c)
         ",\"doubled\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"connects\":%" PRIu64 ",\"cuts\":%" PRIu64
         ",\"ended_early\":%" PRIu64 ",\"resyncs\":%" PRIu64 ",\"gaps\":%" PRIu64
         ",\"shutdowns\":%" PRIu64 ",\"reconnect_min_ms\":%" PRIu64 ",\"reconnect_max_ms\":%" PRIu64
-        ",\"reconnect_mean_ms\":%" PRIu64 ",\"ends_ms\":%" PRIu64 ",\"wrong\":\"%s\"}\n",
+        ",\"reconnect_mean_ms\":%" PRIu64 ",\"ends_ms\":%" PRIu64
+        ",\"latency_mean_ms\":%.4f,\"latency_max_ms\":%.4f,\"wrong\":\"%s\"}\n",
         good ? "true" : "false", c->opened, c->reached, c->ended, c->events, c->other, c->lost,
         c->doubled, c->failed, c->connects, c->cuts, c->early, c->resyncs, c->gaps, c->shutdowns,
         c->reconnect_min, c->reconnect_max, c->shutdowns == 0 ? 0 : c->reconnect_sum / c->shutdowns,
-        c->ended == 0 ? 0 : (c->last_end_ns - c->first_end_ns) / NS_PER_MS, c->wrong);
+        c->ended == 0 ? 0 : (c->last_end_ns - c->first_end_ns) / NS_PER_MS,
+        c->timed == 0 ? 0 : (double)c->latency_sum / (double)c->timed / 1e6,
+        (double)c->latency_max / 1e6, c->wrong);
     return good ? 0 : 1;
 }
 
@@ -390,10 +443,13 @@ static void text_option(struct options *o, int c)
     case 'u': o->url = optarg; break;
     case 'q': o->query = optarg; break;
     case 'p': o->prefix = optarg; break;
+    case 's': o->path = optarg; break;
+    case 'r': o->raw = true; break;
     default:
-        fputs("usage: crowd --url=HOST:PORT --clients=N [--query=QUERY] [--each=N --of=N "
+        fputs("usage: crowd --url=HOST:PORT --clients=N [--path=PATH] [--query=QUERY] [--each=N "
+              "--of=N "
               "--prefix=TEXT] [--numbered=N] [--first=N] [--until=N] [--churn=MS] "
-              "[--per-address=N] [--cpu=N]\n",
+              "[--per-address=N] [--cpu=N] [--raw]\n",
               stderr);
         exit(2);
     }
@@ -404,6 +460,8 @@ static struct options parse(int count, char **arguments)
     static const struct option names[] = {{"url", required_argument, NULL, 'u'},
                                           {"query", required_argument, NULL, 'q'},
                                           {"prefix", required_argument, NULL, 'p'},
+                                          {"path", required_argument, NULL, 's'},
+                                          {"raw", no_argument, NULL, 'r'},
                                           {"clients", required_argument, NULL, 'c'},
                                           {"numbered", required_argument, NULL, 'n'},
                                           {"each", required_argument, NULL, 'e'},
@@ -418,12 +476,13 @@ static struct options parse(int count, char **arguments)
                         .numbered = 1,
                         .of = 1,
                         .per_address = 1000,
+                        .path = "/sse",
                         .query = "",
                         .prefix = "crowd.",
                         .cpu = -1};
     int index = 0;
     for (int c; (c = getopt_long(count, arguments, "", names, &index)) != -1;) {
-        if (c == 'u' || c == 'q' || c == 'p' || c == '?') {
+        if (c == 'u' || c == 'q' || c == 'p' || c == 's' || c == 'r' || c == '?') {
             text_option(&o, c);
             continue;
         }

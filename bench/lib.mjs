@@ -1,7 +1,8 @@
-// What the benchmarks share: starting a broker or the bare loop on a core, running ttload on another,
-// medians, tables.
+// What the benchmarks share: options, starting a broker, the bare loop, a rival or a crowd on a core, running ttload
+// on another, publishing, reading metrics and /proc, medians, tables.
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -19,6 +20,14 @@ export function cores() {
   if (all.length < 2) throw new Error('two cores are needed: one for the broker, one for the load');
   return { measured: all[0], load: all[all.length - 1] };
 }
+
+/** What several benchmarks can be told, beside their own. */
+export const common = {
+  io: 'io_uring,epoll', // back ends to measure, side by side
+  broker: '', // more options of the broker, separated by spaces
+};
+export const list = (text) => text.split(',').filter(Boolean);
+export const words = (text) => text.split(' ').filter(Boolean);
 
 /** `--name=value` arguments over defaults; anything else ends the program with a clear line. */
 export function options(defaults) {
@@ -94,6 +103,31 @@ async function startServer(core, program, args, environment) {
 export const startBare = (core) =>
   startServer(core, join(build, 'bench_bare_loop'), ['--listen=127.0.0.1:0']);
 
+/** A server of others, which is told its port and says nothing: answered when it accepts connections. */
+export async function startRival(core, program, args, port) {
+  const child = start(core, program, args);
+  let over = null;
+  child.ended.then((how) => (over = how));
+  for (;;) {
+    if (over) throw new Error(`${program} did not start: ${child.errors || JSON.stringify(over)}`);
+    const status = await new Promise((resolve) => {
+      http.get({ port, path: '/', agent: false }, (answer) => answer.resume().on('end', () => resolve(answer.statusCode)))
+        .on('error', () => resolve(null));
+    });
+    if (status !== null) break;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  return {
+    url: `http://127.0.0.1:${port}`,
+    pid: child.pid,
+    child,
+    stop: async () => {
+      child.kill('SIGTERM');
+      await child.ended;
+    },
+  };
+}
+
 /** A directory for a log. */
 export const makeData = () => mkdtempSync(join(tmpdir(), 'tickertape-bench-'));
 
@@ -129,6 +163,92 @@ export async function ttload(core, server, args) {
   if (!report.good) throw new Error(`ttload: ${report.failures.join('; ')}`);
   return report;
 }
+
+/** Runs bench/crowd.c; answers { phase(name), end(), stop() }, each the line of JSON of that phase. */
+export function startCrowd(core, server, args, { quietly = false } = {}) {
+  const command = [join(build, 'bench_crowd'), `--url=${server.url.slice(7)}`, `--cpu=${core}`, ...args];
+  const [program, ...before] = quietly ? ['nice', '-n', '19', ...command] : [...first, ...command];
+  const child = spawn(program, before, {
+    stdio: ['ignore', 'pipe', 'pipe'] });
+  const seen = {};
+  const waiting = {};
+  let rest = '';
+  let errors = '';
+  running.add(child);
+  child.stderr.on('data', (data) => (errors += data));
+  child.stdout.on('data', (data) => {
+    const lines = (rest + data).split('\n');
+    rest = lines.pop();
+    for (const line of lines) {
+      const said = JSON.parse(line);
+      seen[said.phase] = said;
+      waiting[said.phase]?.resolve(said);
+    }
+  });
+  child.on('close', () => {
+    running.delete(child);
+    for (const phase of Object.values(waiting)) phase.reject(new Error(`the crowd ended: ${errors} ${JSON.stringify(seen.end ?? {})}`));
+  });
+  const phase = (name) => new Promise((resolve, reject) => {
+    if (seen[name]) resolve(seen[name]);
+    else if (child.exitCode !== null) reject(new Error(`the crowd ended: ${errors} ${JSON.stringify(seen.end ?? {})}`));
+    else waiting[name] = { resolve, reject };
+  });
+  const end = async () => {
+    const said = await phase('end');
+    if (!said.good) throw new Error(`the crowd: ${JSON.stringify(said)}`);
+    return said;
+  };
+  return { child, phase, end, stop: () => (child.kill('SIGTERM'), end()) };
+}
+
+const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
+
+/** One POST; anything but `expect` is an error. Answers the body. */
+export function post(server, body, { path = '/publish', type = 'application/x-ndjson', expect = [202] } = {}) {
+  return new Promise((resolve, reject) => {
+    const headers = { 'content-type': type, 'content-length': Buffer.byteLength(body) };
+    const call = http.request(`${server.url}${path}`, { method: 'POST', headers, agent }, (answer) => {
+      let text = '';
+      answer.on('data', (data) => (text += data));
+      answer.on('end', () => (expect.includes(answer.statusCode) ? resolve(text) : reject(new Error(`publishing: ${answer.statusCode} ${text}`))));
+    });
+    call.on('error', reject);
+    call.end(body);
+  });
+}
+
+/** A numbered event as bench/crowd.c reads it, `bytes` of payload, and when it was published. */
+export function numbered(channel, n, bytes, { c = 0 } = {}) {
+  const head = `{"c":${c},"n":${n},"t":${process.hrtime.bigint()},"pad":"`;
+  return `{"channel":"${channel}","type":"load","payload":${head}${'x'.repeat(Math.max(80, bytes - head.length - 2))}"}}`;
+}
+
+export async function metric(server, name) {
+  const ops = /ops=(\S+)/.exec(server.child.text)[1];
+  const text = await (await fetch(`http://${ops}/metrics`)).text();
+  const lines = text.split('\n').filter((line) => line.startsWith(`tickertape_${name} `) || line.startsWith(`tickertape_${name}{`));
+  if (lines.length === 0) throw new Error(`no metric ${name}`);
+  return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+}
+
+/** CPU time of all threads so far, in ns. */
+export function cpuOf(pid) {
+  const tasks = readdirSync(`/proc/${pid}/task`);
+  return tasks.reduce((sum, task) => sum + Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]), 0);
+}
+
+/** What a process has of its own in memory: no files, nothing shared. Bytes. */
+export const memoryOf = (pid) => Number(/^RssAnon:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))[1]) * 1024;
+
+/** Ticks (10 ms) that a core was busy so far, interrupts and all. */
+export function busyOf(core) {
+  const line = new RegExp(`^cpu${core} (.*)$`, 'm').exec(readFileSync('/proc/stat', 'utf8'))[1].split(' ').map(Number);
+  const [user, nice, system, , , irq, softirq, steal] = line;
+  return user + nice + system + irq + softirq + steal;
+}
+
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 export function median(values) {
   const sorted = [...values].sort((a, b) => a - b);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "proto/base/assert.h"
+#include "proto/event/patterns.h"
 #include "shard/client/lag.h"
 #include "shard/replay/catchup.h"
 #include "shard/replay/snapshot.h"
@@ -97,10 +98,8 @@ static uint32_t find_added(const struct tt_change *change, const struct tt_patte
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < change->patterns_count; i++) {
-        bool covered = false;
-        for (uint32_t j = 0; j < old_count && !covered; j++)
-            covered = tt_pattern_covers(&old[j], &change->patterns[i]);
-        if (!covered) added[n++] = change->patterns[i];
+        if (!tt_patterns_cover(old, old_count, &change->patterns[i]))
+            added[n++] = change->patterns[i];
     }
     return n;
 }
@@ -168,6 +167,7 @@ enum tt_status tt_client_change(struct tt_client *client, const struct tt_change
     struct tt_pattern *added = malloc(change->patterns_count * sizeof *added);
     enum tt_status status = TT_ENOMEM;
     if (old != NULL && added != NULL) {
+        old_count = tt_patterns_reduce(old, old_count); /* all of them, in order */
         struct tt_snapshot_options snapshot = {
             .last = change->last, .patterns = added, .except = old, .except_count = old_count};
         if (change->history) snapshot.patterns_count = find_added(change, old, old_count, added);

@@ -259,13 +259,29 @@ static struct tt_frame *heartbeat_frame(struct tt_client *client)
     return frame_end(f, &fw);
 }
 
+/* One event to all would set the heartbeats of all to one tick: each is up to a 16th earlier than
+ * asked for. And a shard that idles shall not wake for each alone: they come in groups, no coarser
+ * than a 128th. */
+static uint32_t heartbeat_wait_ms(const struct tt_client *client)
+{
+    uint32_t spread = client->slot * UINT32_C(2654435761) >> 16;
+    return client->heartbeat_ms - spread % (client->heartbeat_ms / 16 + 1);
+}
+
+static uint64_t heartbeat_group(const struct tt_client *client, uint64_t deadline_ns)
+{
+    uint64_t grain_ns = client->heartbeat_ms * UINT64_C(1000000) / 128;
+    while ((grain_ns & (grain_ns - 1)) != 0) grain_ns &= grain_ns - 1;
+    return grain_ns == 0 ? deadline_ns : (deadline_ns + grain_ns - 1) & ~(grain_ns - 1);
+}
+
 void tt_sse_heartbeat(struct tt_client *client)
 {
     struct tt_shard *shard = client->shard;
     uint32_t silent_ms = (uint32_t)(shard->now_ns / 1000000) - client->taken_ms;
-    uint32_t wait_ms = client->heartbeat_ms;
-    if (silent_ms < client->heartbeat_ms) {
-        wait_ms = client->heartbeat_ms - silent_ms;
+    uint32_t wait_ms = heartbeat_wait_ms(client);
+    if (silent_ms < wait_ms) {
+        wait_ms -= silent_ms;
     } else if (tt_outbox_empty(&client->outbox) &&
                (client->catchup == NULL || client->catchup->carry == NULL) &&
                client->state != TT_CLIENT_OPENING && client->state != TT_CLIENT_CLOSING) {
@@ -273,7 +289,8 @@ void tt_sse_heartbeat(struct tt_client *client)
         if (f != NULL) tt_client_queue(client, f); /* without memory: the next one */
     }
     if (client->state != TT_CLIENT_CLOSING)
-        tt_timer_arm(shard->timers, &client->timer, shard->now_ns + wait_ms * UINT64_C(1000000));
+        tt_timer_arm(shard->timers, &client->timer,
+                     heartbeat_group(client, shard->now_ns + wait_ms * UINT64_C(1000000)));
 }
 
 /* ---- sending ---- */

@@ -3,34 +3,32 @@
 #include <stdlib.h>
 
 #include "proto/base/assert.h"
+#include "proto/event/patterns.h"
 #include "shard/client/sse.h"
 #include "shard/fanout/fanout.h"
 #include "shard/replay/snapshot_internal.h"
 
 /* ---- life ---- */
 
-static bool is_covered(const struct tt_pattern *patterns, uint32_t count, uint32_t i)
+/* One question for each pattern that no other covers, channels first. TT_OK, TT_ENOMEM. */
+static enum tt_status add_asks(struct tt_snapshot *s, const struct tt_snapshot_options *o,
+                               uint8_t **text)
 {
-    for (uint32_t j = 0; j < count; j++) {
-        if (j == i || !tt_pattern_covers(&patterns[j], &patterns[i])) continue;
-        if (!tt_pattern_covers(&patterns[i], &patterns[j]) || j < i) return true;
-    }
-    return false;
-}
-
-static void add_asks(struct tt_snapshot *s, const struct tt_snapshot_options *o, bool exact,
-                     uint8_t **text)
-{
-    for (uint32_t i = 0; i < o->patterns_count; i++) {
-        const struct tt_pattern *p = &o->patterns[i];
-        if ((p->kind == TT_PATTERN_EXACT) != exact) continue;
-        if (is_covered(o->patterns, o->patterns_count, i)) continue;
-        struct tt_snapshot_ask *a = &s->asks[s->asks_count++];
+    if (o->patterns_count == 0) return TT_OK;
+    struct tt_pattern *patterns = malloc(o->patterns_count * sizeof *patterns);
+    if (patterns == NULL) return TT_ENOMEM;
+    memcpy(patterns, o->patterns, o->patterns_count * sizeof *patterns);
+    s->asks_count = tt_patterns_reduce(patterns, o->patterns_count);
+    for (uint32_t i = 0; i < s->asks_count; i++) {
+        const struct tt_pattern *p = &patterns[i];
+        struct tt_snapshot_ask *a = &s->asks[i];
         if (p->text.size != 0) memcpy(*text, p->text.data, p->text.size);
         a->pattern = (struct tt_pattern){p->kind, tt_bytes(*text, p->text.size)};
-        if (exact) a->hash = tt_hash(&s->shard->world->hash_key, p->text);
+        if (p->kind == TT_PATTERN_EXACT) a->hash = tt_hash(&s->shard->world->hash_key, p->text);
         *text += p->text.size;
     }
+    free(patterns);
+    return TT_OK;
 }
 
 enum tt_status tt_snapshot_create(struct tt_client *client, const struct tt_snapshot_options *o)
@@ -50,8 +48,10 @@ enum tt_status tt_snapshot_create(struct tt_client *client, const struct tt_snap
     uint64_t most = client->shard->options.max_replay;
     s->limit = most != 0 && most < TT_SNAPSHOT_LAST_MAX ? (uint32_t)most : TT_SNAPSHOT_LAST_MAX;
     uint8_t *text = (uint8_t *)s + size;
-    add_asks(s, o, true, &text);
-    add_asks(s, o, false, &text);
+    if (add_asks(s, o, &text) != TT_OK) {
+        free(s);
+        return TT_ENOMEM;
+    }
     s->except = (struct tt_pattern *)(void *)(s->asks + o->patterns_count);
     s->except_count = o->except_count;
     for (uint32_t i = 0; i < o->except_count; i++) {
@@ -105,8 +105,8 @@ static bool is_wanted(const struct tt_snapshot *s, const struct tt_event *event,
 {
     if (!tt_subscription_matches(s->client->subscription, event->channel, (uint32_t)hash))
         return false; /* two channels of one hash */
-    for (uint32_t i = 0; i < s->except_count; i++)
-        if (tt_pattern_match(&s->except[i], event->channel)) return false;
+    struct tt_pattern channel = {TT_PATTERN_EXACT, event->channel};
+    if (tt_patterns_cover(s->except, s->except_count, &channel)) return false;
     return tt_client_wants(s->client, event->type);
 }
 

@@ -34,8 +34,9 @@ struct tt_snapshot;
 /* What a client asked for. */
 struct tt_snapshot_options {
     uint32_t last; /* 0: values */
-    /* The channels: borrowed for the call. Those that match one of `except` are left out: the
-     * client follows them already. Hashes are computed here. */
+    /* The channels: borrowed for the call. Those that match one of `except`, which is as
+     * tt_patterns_reduce() leaves it, are left out: the client follows them already. Hashes are
+     * computed here. */
     const struct tt_pattern *patterns;
     uint32_t patterns_count;
     const struct tt_pattern *except;
