@@ -26,7 +26,7 @@ async function metric(broker, name, labels = '') {
 }
 
 const crowd = long ? 2000 : 200;
-const missed = 300;
+const missed = long ? 1000 : 100;
 
 for (const [where, args] of [
   ['memory', []],
