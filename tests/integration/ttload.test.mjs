@@ -3,116 +3,12 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import http from 'node:http';
+import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
-import { binary, io } from './lib/broker.mjs';
-
-const ttload = path.join(path.dirname(binary), 'ttload');
-
-/** Runs ttload to its end. */
-function run(args) {
-  const child = spawn(ttload, io && args.length ? [...args, `--io=${io}`] : args);
-  let stdout = '';
-  let stderr = '';
-  child.stdout.on('data', (data) => (stdout += data));
-  child.stderr.on('data', (data) => (stderr += data));
-  return new Promise((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }));
-  });
-}
-
-/**
- * A broker of a few lines: one partition, narrow cursors. `deliver(stream, frames)` decides what a
- * stream gets of the frames of one request; `take(number)` what becomes of the request itself:
- * 'answer', 'take and drop', 'drop', or { status, body }.
- */
-class Fake {
-  constructor({ deliver = (stream, frames) => stream.write(frames.join('')), take = () => 'answer', greet }) {
-    Object.assign(this, { deliver, take, greet });
-    this.log = [];
-    this.streams = [];
-    this.requests = 0;
-    this.server = http.createServer((request, response) => this.#on(request, response));
-  }
-
-  async listen() {
-    await new Promise((resolve) => this.server.listen(0, '127.0.0.1', resolve));
-    return `http://127.0.0.1:${this.server.address().port}`;
-  }
-
-  close() {
-    this.server.closeAllConnections();
-    this.server.close();
-  }
-
-  #on(request, response) {
-    const url = new URL(request.url, 'http://x');
-    if (request.method === 'GET') return this.#subscribe(url, response);
-    const parts = [];
-    request.on('data', (part) => parts.push(part));
-    request.on('end', () => this.#publish(Buffer.concat(parts).toString(), request, response));
-  }
-
-  #subscribe(url, response) {
-    if (this.greet?.(response, this.streams.length)) return;
-    response.writeHead(200, { 'Content-Type': 'text/event-stream' });
-    const patterns = url.searchParams.get('channels').split(',');
-    response.follows = (channel) => patterns.some((p) =>
-      p.endsWith('*') ? channel.startsWith(p.slice(0, -1)) : channel === p);
-    const cursor = url.searchParams.get('cursor');
-    const from = cursor ? Number(cursor.split('-')[2]) + 1
-      : url.searchParams.get('from') === 'earliest' ? 0 : this.log.length;
-    response.write('retry: 3000\n\nevent: connected\ndata: {}\n\n');
-    for (const e of this.log.slice(from)) if (response.follows(e.channel)) response.write(e.frame);
-    this.streams.push(response);
-  }
-
-  #append(envelope, text) {
-    const id = `fake00-0-${this.log.length}`;
-    const data = `${text.replace(/(,"conflate":false)?\}$/, '')},"timestamp":1,"id":"${id}"}`;
-    const frame = `event: ${envelope.type}\ndata: ${data}\nid: ${id}\n\n`;
-    this.log.push({ ...envelope, id, frame });
-    return this.log.at(-1);
-  }
-
-  #publish(body, request, response) {
-    const how = this.take(this.requests++);
-    if (how.status) {
-      response.writeHead(how.status, { 'Content-Type': 'application/json', 'Content-Length': how.body.length });
-      return response.end(how.body);
-    }
-    if (how === 'drop') return request.socket.destroy();
-    const ndjson = request.headers['content-type'] === 'application/x-ndjson';
-    const texts = ndjson ? body.trim().split('\n')
-      : body[0] === '[' ? body.slice(1, -1).split(/,(?=\{"(?:type|channel)":)/) : [body];
-    const events = texts.map((text) => this.#append(JSON.parse(text), text));
-    for (const stream of this.streams) {
-      const frames = events.filter((e) => stream.follows(e.channel)).map((e) => e.frame);
-      if (frames.length) this.deliver(stream, frames);
-    }
-    if (how === 'take and drop') return request.socket.destroy();
-    const ids = events.map((e) => e.id);
-    const answer = ndjson ? { count: ids.length, first: ids[0], last: ids.at(-1) }
-      : body[0] === '[' ? { ids } : { id: ids[0] };
-    const text = JSON.stringify(answer);
-    response.writeHead(202, { 'Content-Type': 'application/json', 'Content-Length': text.length });
-    response.end(text);
-  }
-}
-
-async function measured(fake, args = []) {
-  const url = await fake.listen();
-  try {
-    const how = await run(['run', `--url=${url}`, '--clients=5', '--channels=2', '--rate=200',
-      '--warmup=0', '--duration=300ms', '--drain=200ms', '--json', '--quiet', ...args]);
-    assert.equal(how.signal, null, how.stderr);
-    return { ...how, report: JSON.parse(how.stdout) };
-  } finally {
-    fake.close();
-  }
-}
+import { io } from './lib/broker.mjs';
+import { Fake, measured, run, ttload } from './lib/fake.mjs';
 
 for (const [what, args] of [
   ['NDJSON to all', []],
@@ -204,6 +100,10 @@ test('nobody there: one clear line, exit status 1', async () => {
 test('wrong options: exit status 2, and what is allowed', async () => {
   for (const [args, message] of [
     [['run', '--clients=many'], /^ttload: --clients=many: allowed: 0 to 1000000\n$/],
+    [['run', '--slow-share=101'], /^ttload: --slow-share=101: allowed: 0 to 100 per cent, at most three decimals\n$/],
+    [['run', '--ramp=fast'], /^ttload: --ramp=fast: allowed: 0 to 1000000\n$/],
+    [['run', '--policy=replay:80,conflate:30'], /^ttload: --policy=replay:80,conflate:30: allowed: .*100 together/],
+    [['run', '--max-rate=2'], /^ttload: --max-rate: allowed beside a --policy that gives conflate a share/],
     [['feed', '--rate=0'], /^ttload: --rate=0: allowed: 1 to 1000000\n$/],
     [['feed', '--speed=3'], /^ttload: --speed: there is no such option/],
     [['walk'], /^ttload: walk: allowed: run, feed\n/],
@@ -213,6 +113,81 @@ test('wrong options: exit status 2, and what is allowed', async () => {
     assert.equal(child.code, 2, args.join(' '));
     assert.match(child.stderr, message);
   }
+});
+
+test('--html: a file that cannot be written is refused before anything begins', async () => {
+  const fake = new Fake({});
+  const url = await fake.listen();
+  const name = path.join(os.tmpdir(), 'ttload-there-is-no-such-directory', 'x.html');
+  const child = await run(['run', `--url=${url}`, '--clients=1', `--html=${name}`]);
+  fake.close();
+  assert.equal(child.code, 2);
+  assert.equal(child.stderr, `ttload: --html=${name}: cannot be written: No such file or directory; allowed: a file, in a directory that is there\n`);
+  assert.equal(fake.opened, 0);
+});
+
+test('--html: a page that needs nothing else, beside the JSON report, over an older and longer one', async () => {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'ttload-test-'));
+  const name = path.join(directory, 'report.html');
+  fs.writeFileSync(name, 'old'.repeat(100_000));
+  const { code, report } = await measured(new Fake({}), [`--html=${name}`, '--slow-share=20', '--slow-stop=50ms']);
+  const page = fs.readFileSync(name, 'utf8');
+  fs.rmSync(directory, { recursive: true });
+  assert.equal(code, 0);
+  assert.equal(report.disturbed.slow, 1);
+  assert.match(page, /^<!doctype html>/);
+  assert.match(page, /<\/html>\n$/);
+  assert.equal(page.match(/<svg /g).length, page.match(/<\/svg>/g).length);
+  assert.doesNotMatch(page, /src=|href=|<script|url\(|@import/);
+  assert.match(page, /Latency by percentile/);
+});
+
+test('progress: a line for each phase where there is no terminal, none with --quiet', async () => {
+  const fake = new Fake({});
+  const url = await fake.listen();
+  const args = ['run', `--url=${url}`, '--clients=1', '--duration=20ms', '--warmup=10ms'];
+  const said = await run(args);
+  const quiet = await run([...args, '--quiet']);
+  fake.close();
+  assert.equal(said.stderr, 'ttload: connecting\nttload: warming up\nttload: measuring\nttload: draining\n');
+  assert.equal(quiet.stderr, '');
+});
+
+/** What ttload writes to a terminal of so many columns: the text of each line that it drew. */
+async function on_terminal(columns, environment) {
+  const fake = new Fake({});
+  const url = await fake.listen();
+  const command = `stty cols ${columns}; exec '${ttload}' run --url=${url} --clients=3 --duration=700ms --warmup=0 --json ${io ? `--io=${io}` : ''} >/dev/null`;
+  const child = spawn('script', ['-qec', command, '/dev/null'], {
+    stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, TERM: 'xterm', LC_ALL: 'C.UTF-8', NO_COLOR: '', ...environment } });
+  let text = '';
+  child.stdout.setEncoding('utf8').on('data', (data) => (text += data));
+  const code = await new Promise((resolve, reject) => child.on('error', reject).on('close', resolve));
+  fake.close();
+  assert.equal(code, 0, text);
+  return text;
+}
+
+for (const columns of [120, 60, 38, 12]) {
+  test(`a terminal of ${columns} columns: redrawn in place, no line is wider`, async () => {
+    const text = await on_terminal(columns, {});
+    assert.match(text, /\x1b\[7A/);
+    assert.match(text, /\x1b\[3[0-9]m/);
+    for (const line of text.replaceAll(/\x1b\[[0-9;]*[A-Za-z]|\r/g, '').split('\n')) assert.ok([...line].length <= columns, line);
+    if (columns < 60) return;
+    assert.match(text, /3 of 3 live/);
+    assert.match(text, /last second/);
+    assert.match(text, /\u2588/);
+  });
+}
+
+test('a terminal without colours, and one that cannot do anything', async () => {
+  const plain = await on_terminal(80, { NO_COLOR: '1' });
+  assert.match(plain, /\x1b\[7A/);
+  assert.doesNotMatch(plain, /\x1b\[[0-9;]*m/);
+  const dumb = await on_terminal(80, { TERM: 'dumb' });
+  assert.doesNotMatch(dumb, /\x1b/);
+  assert.match(dumb, /^ttload: connecting\r?\n/);
 });
 
 test('--help lists every option', async () => {

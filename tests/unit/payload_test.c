@@ -8,8 +8,10 @@ static struct tt_bytes returned(struct tt_writer *w, const struct tt_payload *p,
 {
     tt_payload_write(w, p, bytes);
     cr_assert_not(w->overflow);
-    w->size--;
-    tt_write_text(w, ",\"timestamp\":1732558200000,\"id\":\"k7Qp2a-0-1042\"}");
+    const char *mark = p->kept ? ",\"conflate\":false" : "";
+    w->size -= 1 + strlen(mark);
+    tt_write_text(w, ",\"timestamp\":1732558200000,\"id\":\"k7Qp2a-0-1042\"");
+    tt_write_format(w, "%s}", mark);
     return tt_writer_bytes(w);
 }
 
@@ -17,7 +19,9 @@ Test(payload, comes_back_as_it_was_sent_in_every_size)
 {
     static uint8_t memory[4096];
     static const struct tt_payload payloads[] = {
-        {1, 0, 0}, {UINT32_MAX, 99999, UINT64_C(999999999999999999)}, {77, 12, 1234567890123}};
+        {1, 0, 0, false},
+        {UINT32_MAX, 99999, UINT64_C(999999999999999999), true},
+        {77, 12, 1234567890123, false}};
 
     for (unsigned i = 0; i < 3; i++) {
         for (size_t bytes = 80; bytes < 400; bytes++) {
@@ -31,6 +35,7 @@ Test(payload, comes_back_as_it_was_sent_in_every_size)
             cr_assert_eq(got.seq, payloads[i].seq);
             cr_assert_eq(got.channel, payloads[i].channel);
             cr_assert_eq(got.due_ns, payloads[i].due_ns);
+            cr_assert_eq(got.kept, payloads[i].kept);
         }
     }
 }
@@ -38,7 +43,7 @@ Test(payload, comes_back_as_it_was_sent_in_every_size)
 Test(payload, a_damaged_or_cut_envelope_is_refused)
 {
     static uint8_t memory[512];
-    struct tt_payload p = {5, 3, 1000};
+    struct tt_payload p = {5, 3, 1000, false};
     struct tt_payload got;
     struct tt_writer w = tt_writer(memory, sizeof memory);
     struct tt_bytes data = returned(&w, &p, 100);

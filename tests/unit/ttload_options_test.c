@@ -53,6 +53,37 @@ Test(ttload_options, values_units_and_both_spellings)
     cr_assert_eq(run.address.port, 80);
 }
 
+Test(ttload_options, shares_rates_and_other_names)
+{
+    cr_assert_eq(parse("--slow-share=12.5", "--ramp=500"), TT_OK);
+    cr_assert_eq(run.slow_share, 12500);
+    cr_assert_eq(run.connect_rate, 500);
+    cr_assert_eq(parse("--slow-share=0.125%", "--warm-up=2s"), TT_OK);
+    cr_assert_eq(run.slow_share, 125);
+    cr_assert_eq(run.warmup_ms, 2000);
+    cr_assert_eq(parse("--max-rate=0.5", "--policy=conflate"), TT_OK);
+    cr_assert_eq(run.max_rate, 500);
+    cr_assert_eq(run.policy_share[TT_SHARE_CONFLATE], 100000);
+    cr_assert_eq(parse("--policy=disconnect:33.3,replay:66.7", NULL), TT_OK);
+    cr_assert_eq(run.policy_share[TT_SHARE_REPLAY], 66700);
+    cr_assert_eq(run.policy_share[TT_SHARE_CONFLATE], 0);
+    cr_assert_eq(parse(NULL, NULL), TT_OK);
+    cr_assert_eq(run.policy_share[TT_SHARE_REPLAY], 100000);
+    static const char *const wrong[] = {
+        "--slow-share=1.0001",  "--slow-share=",      "--slow-share=.5",
+        "--slow-share=1.",      "--slow-share=-1",    "--slow-share=100.001",
+        "--policy=fast",        "--policy=replay:50", "--policy=replay:50,replay:50",
+        "--policy=replay:100,", "--policy=replay:x",  "--policy=,"};
+    for (unsigned i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        cr_assert_eq(parse(wrong[i], NULL), TT_EINVAL, "%s", wrong[i]);
+    }
+    cr_assert_eq(parse("--policy=conflate", "--max-lag=1s"), TT_EINVAL);
+    cr_assert_eq(parse("--query=x=1&policy=conflate", NULL), TT_EINVAL);
+    cr_assert_eq(parse("--channel-distribution=zipf", NULL), TT_EINVAL);
+    cr_assert_str_eq(error, "--channel-distribution: allowed beside --channels-per-client=0, where "
+                            "every client follows all channels: sequential");
+}
+
 Test(ttload_options, errors_name_option_value_and_what_is_allowed)
 {
     refused("--clients=x", NULL, "--clients=x: allowed: 0 to 1000000");

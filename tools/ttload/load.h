@@ -9,22 +9,19 @@
 #include "shard/io/io.h"
 #include "tools/ttload/histogram.h"
 #include "tools/ttload/options.h"
+#include "tools/ttload/plan.h"
 
 struct tt_load {
     const struct tt_run_options *options;
+    const struct tt_plan *plan;
     char host[TT_ADDRESS_TEXT_MAX];
-    uint32_t channels;
-    uint32_t per_client; /* channels that each client follows */
-    _Atomic bool stop;   /* written by the main thread */
+    _Atomic bool stop; /* written by the main thread */
     /* Written before publishing begins: an event that was due before is not measured. */
     _Atomic uint64_t measure_from_ns;
+    /* Null until publishing has ended; then, of each channel, the highest number that the broker
+     * accepted. From then on nobody is slow or cut off any more. Released by the main thread. */
+    const uint32_t *_Atomic published;
 };
-
-/* The first of the channels that client i follows; the others stand behind it, in a circle. */
-static inline uint32_t tt_load_first_channel(const struct tt_load *load, uint32_t client)
-{
-    return (uint32_t)((uint64_t)client * load->per_client % load->channels);
-}
 
 /* The first thing that went wrong in a thread, and how often something did. */
 struct tt_trouble {
@@ -40,6 +37,10 @@ static inline void tt_counter_add(_Atomic uint64_t *counter, uint64_t n)
 {
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
                           memory_order_relaxed);
+}
+static inline void tt_counter_take(_Atomic uint64_t *counter, uint64_t n)
+{
+    tt_counter_add(counter, (uint64_t)0 - n);
 }
 static inline uint64_t tt_counter(const _Atomic uint64_t *counter)
 {

@@ -5,11 +5,20 @@
 
 #include "proto/base/assert.h"
 
-enum kind { KIND_NUMBER, KIND_BYTES, KIND_TIME, KIND_CHOICE, KIND_FLAG, KIND_TEXT };
+enum kind {
+    KIND_NUMBER,
+    KIND_BYTES,
+    KIND_TIME,
+    KIND_CHOICE,
+    KIND_SHARE,
+    KIND_RATE,
+    KIND_FLAG,
+    KIND_TEXT,
+};
 
 struct option {
     const char *name;
-    const char *preset;
+    const char *preset; /* null: another name of an option, which `help` says */
     const char *choices;
     const char *help;
     size_t place;
@@ -20,6 +29,8 @@ struct option {
 
 #define TT_OPTION(kind_, field, name_, preset_, min_, max_, choices_, help_)                       \
     {name_, preset_, choices_, help_, offsetof(OPTIONS, field), min_, max_, KIND_##kind_},
+#define TT_OPTION_ALIAS(kind_, field, name_, of, min_, max_)                                       \
+    {name_, NULL, NULL, "the same as --" of, offsetof(OPTIONS, field), min_, max_, KIND_##kind_},
 #define OPTIONS struct tt_run_options
 static const struct option run_table[] = {
 #include "tools/ttload/options_run.def"
@@ -31,6 +42,7 @@ static const struct option feed_table[] = {
 };
 #undef OPTIONS
 #undef TT_OPTION
+#undef TT_OPTION_ALIAS
 
 struct parser {
     const struct option *table;
@@ -61,6 +73,9 @@ static void allowed(const struct option *o, char *text, size_t size)
         snprintf(text, size, "%s", o->choices);
     } else if (o->kind == KIND_TEXT) {
         snprintf(text, size, "a text");
+    } else if (o->kind == KIND_SHARE || o->kind == KIND_RATE) {
+        snprintf(text, size, "%" PRIu64 " to %" PRIu64 "%s, at most three decimals", o->min / 1000,
+                 o->max / 1000, o->kind == KIND_SHARE ? " per cent" : "");
     } else {
         const char *unit = o->kind == KIND_BYTES  ? " bytes (KiB and MiB are understood)"
                            : o->kind == KIND_TIME ? " ms (s, m and h are understood)"
@@ -95,6 +110,36 @@ static enum tt_status set_number(struct parser *p, const struct option *o, const
     return refuse(p, o, value);
 }
 
+enum tt_status tt_options_thousandths(struct tt_bytes text, uint64_t max, uint64_t *value)
+{
+    const uint8_t *point = text.size == 0 ? NULL : memchr(text.data, '.', text.size);
+    size_t whole = point == NULL ? text.size : (size_t)(point - text.data);
+    uint64_t number;
+    uint64_t part = 0;
+
+    if (tt_bytes_to_u64(tt_bytes(text.data, whole), max / 1000, &number) != TT_OK) return TT_EINVAL;
+    if (point != NULL) {
+        struct tt_bytes decimals = tt_bytes_from(text, whole + 1);
+        if (decimals.size > 3 || tt_bytes_to_u64(decimals, 999, &part) != TT_OK) return TT_EINVAL;
+        for (size_t i = decimals.size; i < 3; i++) part *= 10;
+    }
+    *value = number * 1000 + part;
+    return *value > max ? TT_EINVAL : TT_OK;
+}
+
+static enum tt_status set_thousandths(struct parser *p, const struct option *o, const char *value)
+{
+    struct tt_bytes text = tt_bytes_text(value);
+    uint64_t number;
+
+    if (o->kind == KIND_SHARE && text.size != 0 && text.data[text.size - 1] == '%') text.size--;
+    if (tt_options_thousandths(text, o->max, &number) != TT_OK || number < o->min) {
+        return refuse(p, o, value);
+    }
+    memcpy(p->values + o->place, &number, sizeof number);
+    return TT_OK;
+}
+
 static enum tt_status set_choice(struct parser *p, const struct option *o, const char *value)
 {
     const char *at = o->choices;
@@ -116,6 +161,8 @@ static enum tt_status set(struct parser *p, const struct option *o, const char *
     case KIND_BYTES:
     case KIND_TIME: return set_number(p, o, value);
     case KIND_CHOICE: return set_choice(p, o, value);
+    case KIND_SHARE:
+    case KIND_RATE: return set_thousandths(p, o, value);
     case KIND_TEXT: memcpy(p->values + o->place, &value, sizeof value); return TT_OK;
     case KIND_FLAG: break;
     }
@@ -131,8 +178,9 @@ static void print_help(const struct parser *p, const char *intro)
         char left[96];
         allowed(o, text, sizeof text);
         snprintf(left, sizeof left, "--%s%s%s", o->name, o->kind == KIND_FLAG ? "" : "=",
-                 o->preset);
+                 o->preset == NULL ? "..." : o->preset);
         printf("  %-36s %s\n", left, o->help);
+        if (o->preset == NULL) continue;
         if (o->kind != KIND_FLAG && o->kind != KIND_TEXT) printf("  %-36s   %s\n", "", text);
     }
     printf("  %-36s %s\n", "--help", "this text");
@@ -186,7 +234,7 @@ static enum tt_status parse_one(struct parser *p, int argc, char **argv, int *at
 static enum tt_status parse(struct parser *p, int argc, char **argv, const char *intro)
 {
     for (size_t i = 0; i < p->count; i++) {
-        if (p->table[i].kind == KIND_FLAG) continue;
+        if (p->table[i].kind == KIND_FLAG || p->table[i].preset == NULL) continue;
         enum tt_status status = set(p, &p->table[i], p->table[i].preset);
         TT_ASSERT(status == TT_OK);
     }
@@ -250,30 +298,66 @@ enum tt_status tt_run_options_parse(struct tt_run_options *options, int argc, ch
         parse(&p, argc, argv,
               "ttload run [OPTION...]\n"
               "Opens SSE clients, publishes, and measures until every event has reached every\n"
-              "client once and in order. Exit status: 0, or 1 when an event was lost, doubled or\n"
-              "reordered, or anything else went wrong; 2 for a wrong option.\n\n");
+              "client once and in order, or as its policy promises. Exit status: 0, or 1 when an\n"
+              "event was lost, doubled or reordered, or anything else went wrong; 2 for a wrong\n"
+              "option.\n\n");
     if (status != TT_OK) return status;
     if (tt_options_url(options->url, &options->address, options->prefix, sizeof options->prefix) !=
         TT_OK) {
         return refuse_url(options->url, error, error_bytes);
     }
-    if (options->channels_per_client > options->channels) {
-        snprintf(error, error_bytes,
-                 "--channels-per-client=%" PRIu64 ": allowed: 0 to %" PRIu64 " (--channels)",
-                 options->channels_per_client, options->channels);
-        return TT_EINVAL;
+    return tt_run_options_check(options, error, error_bytes);
+}
+
+static void format_value(const struct option *o, const struct tt_run_options *options, char *text,
+                         size_t size)
+{
+    const unsigned char *at = (const unsigned char *)options + o->place;
+    uint64_t number = 0;
+    const char *choice = o->choices;
+
+    if (o->kind == KIND_TEXT) {
+        const char *value;
+        memcpy(&value, at, sizeof value);
+        snprintf(text, size, "%s", value);
+        return;
     }
-    if (options->publish_connections > options->channels) {
-        snprintf(error, error_bytes,
-                 "--publish-connections=%" PRIu64 ": allowed: 1 to %" PRIu64
-                 " (--channels), because a channel's order is kept by one connection",
-                 options->publish_connections, options->channels);
-        return TT_EINVAL;
+    if (o->kind == KIND_FLAG) {
+        snprintf(text, size, "%s", *at != 0 ? "yes" : "no");
+        return;
     }
-    if (options->threads > options->clients && options->clients != 0) {
-        options->threads = options->clients;
+    memcpy(&number, at, sizeof number);
+    if (o->kind == KIND_CHOICE) {
+        for (; number != 0; number--) choice = strchr(choice, '|') + 1;
+        snprintf(text, size, "%.*s", (int)strcspn(choice, "|"), choice);
+    } else if (o->kind == KIND_SHARE || o->kind == KIND_RATE) {
+        snprintf(text, size, "%g%s", (double)number / 1000, o->kind == KIND_SHARE ? " %" : "");
+    } else {
+        snprintf(text, size, "%" PRIu64 "%s", number,
+                 o->kind == KIND_TIME    ? " ms"
+                 : o->kind == KIND_BYTES ? " bytes"
+                                         : "");
     }
-    return TT_OK;
+}
+
+void tt_run_options_each(const struct tt_run_options *options,
+                         void (*each)(void *context, const char *name, const char *value,
+                                      bool preset),
+                         void *context)
+{
+    char error[512];
+    struct tt_run_options presets;
+    char value[512];
+    char preset[512];
+
+    enum tt_status status = tt_run_options_parse(&presets, 0, NULL, error, sizeof error);
+    TT_ASSERT(status == TT_OK);
+    for (size_t i = 0; i < sizeof run_table / sizeof run_table[0]; i++) {
+        if (run_table[i].preset == NULL) continue;
+        format_value(&run_table[i], options, value, sizeof value);
+        format_value(&run_table[i], &presets, preset, sizeof preset);
+        each(context, run_table[i].name, value, strcmp(value, preset) == 0);
+    }
 }
 
 enum tt_status tt_feed_options_parse(struct tt_feed_options *options, int argc, char **argv,

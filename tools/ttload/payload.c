@@ -8,6 +8,7 @@ static const char before_seq[] = "\",\"payload\":{\"seq\":";
 static const char before_channel[] = ",\"channel\":";
 static const char before_due[] = ",\"due\":";
 static const char before_pad[] = ",\"pad\":\"";
+static const char mark[] = ",\"conflate\":false";
 static const char pad[] = "abcdefghijklmnopqrstuvwxyz0123456789";
 
 #define WRITE(w, text) tt_write(w, text, sizeof(text) - 1)
@@ -31,7 +32,9 @@ void tt_payload_write(struct tt_writer *w, const struct tt_payload *payload, siz
         size_t missing = event_bytes - 2 - (w->size - start);
         tt_write(w, pad, missing < sizeof pad - 1 ? missing : sizeof pad - 1);
     }
-    WRITE(w, "\"}}");
+    WRITE(w, "\"}");
+    if (payload->kept) WRITE(w, mark);
+    tt_write_char(w, '}');
 }
 
 static bool take(const uint8_t **at, const uint8_t *end, const char *text, size_t size)
@@ -73,6 +76,8 @@ enum tt_status tt_payload_read(struct tt_bytes data, size_t event_bytes, struct 
         memcmp(start + event_bytes - 2, "\"},", 3) != 0) {
         return TT_EPROTO;
     }
+    const uint8_t *behind = start + event_bytes;
+    payload->kept = memmem(behind, (size_t)(end - behind), mark, sizeof mark - 1) != NULL;
     payload->seq = (uint32_t)seq;
     payload->channel = (uint32_t)channel;
     return TT_OK;

@@ -12,12 +12,13 @@
 
 #define TT_PAYLOAD_TYPE           "load"
 #define TT_PAYLOAD_CHANNEL_PREFIX "load."
-#define TT_PAYLOAD_ENVELOPE_BYTES 64u /* more than what stands around a payload */
+#define TT_PAYLOAD_ENVELOPE_BYTES 96u /* more than what stands around a payload */
 
 struct tt_payload {
     uint32_t seq;
     uint32_t channel;
     uint64_t due_ns;
+    bool kept; /* "conflate":false stands in its envelope: never dropped in favour of a newer one */
 };
 
 /* Writes the envelope; the payload takes `event_bytes` (at least 80). */

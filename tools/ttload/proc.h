@@ -39,6 +39,7 @@ TT_MUST_USE enum tt_status tt_proc_target_init(struct tt_proc_target *target, ui
 /* TT_OK; TT_ENOENT: the process is gone (the rest of the sample is there). */
 TT_MUST_USE enum tt_status tt_proc_sample(const struct tt_proc_target *target,
                                           struct tt_proc_sample *sample);
+uint64_t tt_proc_now_ns(void);        /* monotonic */
 uint64_t tt_proc_thread_cpu_ns(void); /* of the calling thread */
 
 #endif

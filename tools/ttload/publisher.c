@@ -14,6 +14,7 @@
 
 struct tt_publisher_connection {
     struct tt_post post;
+    uint32_t number;     /* of the connection */
     uint64_t next;       /* the number of its next event in the whole run */
     uint64_t idle_ns;    /* since when it could have sent */
     uint64_t written_ns; /* its last request */
@@ -29,13 +30,17 @@ static uint64_t due_of(const struct tt_publisher *p, uint64_t event)
     return p->start_ns + event / rate * 1000000000u + event % rate * 1000000000u / rate;
 }
 
-/* The event behind `event` whose channel keeps to the same connection. */
-static uint64_t next_of(const struct tt_publisher *p, uint64_t event)
+static uint32_t channel_of(const struct tt_publisher *p, uint64_t event)
 {
-    uint32_t mine = (uint32_t)(event % p->load->channels) % p->count_;
+    return tt_plan_event_channel(p->load->plan, event);
+}
+
+/* The event behind `event` whose channel keeps to the connection `mine`. */
+static uint64_t next_of(const struct tt_publisher *p, uint64_t event, uint32_t mine)
+{
     do {
         event++;
-    } while ((uint32_t)(event % p->load->channels) % p->count_ != mine);
+    } while (p->count_ != 1 && channel_of(p, event) % p->count_ != mine);
     return event;
 }
 
@@ -54,12 +59,14 @@ static void publish(struct tt_publisher *p, struct tt_io *io, struct tt_publishe
     c->first = c->next;
     c->events = 0;
     while (c->events < most && due_ns <= p->now_ns_ && due_ns < p->end_ns) {
-        uint32_t channel = (uint32_t)(c->next % p->load->channels);
-        struct tt_payload payload = {++p->written_[channel], channel, due_ns};
+        uint32_t channel = channel_of(p, c->next);
+        uint32_t seq = ++p->written_[channel];
+        bool kept = tt_plan_kept(p->load->plan->kept_every, seq - 1, seq) != 0;
+        struct tt_payload payload = {seq, channel, due_ns, kept};
         tt_payload_write(&c->post.body, &payload, o->event_bytes);
         if (!single) tt_write_char(&c->post.body, '\n');
         c->events++;
-        c->next = next_of(p, c->next);
+        c->next = next_of(p, c->next, c->number);
         due_ns = due_of(p, c->next);
     }
     struct tt_writer w = tt_writer(head, sizeof head);
@@ -87,10 +94,14 @@ static void on_answer(struct tt_publisher *p, struct tt_publisher_connection *c)
     }
     tt_histogram_record(&p->answer, p->now_ns_ - c->written_ns);
     uint64_t event = c->first;
+    uint64_t owed = 0;
     for (uint32_t i = 0; i < c->events; i++) {
-        p->published[event % p->load->channels]++;
-        event = next_of(p, event);
+        uint32_t channel = channel_of(p, event);
+        p->published[channel]++;
+        owed += p->load->plan->followers[channel];
+        event = next_of(p, event, c->number);
     }
+    tt_counter_add(&p->owed, owed);
     tt_counter_add(&p->accepted, c->events);
     c->idle_ns = p->now_ns_;
     c->events = 0;
@@ -185,11 +196,13 @@ static enum tt_status allocate(struct tt_publisher *p)
     size_t body_bytes = events * (o->event_bytes + TT_PAYLOAD_ENVELOPE_BYTES);
 
     p->connections_ = calloc(p->count_, sizeof *p->connections_);
-    p->written_ = calloc(p->load->channels, sizeof *p->written_);
-    p->published = calloc(p->load->channels, sizeof *p->published);
+    p->written_ = calloc(p->load->plan->channels, sizeof *p->written_);
+    p->published = calloc(p->load->plan->channels, sizeof *p->published);
     if (p->connections_ == NULL || p->written_ == NULL || p->published == NULL) return TT_ENOMEM;
     for (uint32_t i = 0; i < p->count_; i++) {
-        p->connections_[i].next = i;
+        struct tt_publisher_connection *c = &p->connections_[i];
+        c->number = i;
+        if (channel_of(p, 0) % p->count_ != i) c->next = next_of(p, 0, i);
         if (tt_post_init(&p->connections_[i].post, i, body_bytes) != TT_OK) return TT_ENOMEM;
     }
     return TT_OK;

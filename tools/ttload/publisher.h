@@ -1,10 +1,11 @@
 /* The thread that publishes for `ttload run`, on a schedule that does not wait for anybody.
  *
- * Event i is due at start + i / rate and goes to channel i % channels. Its due time is what latency
- * is measured from, also when it is sent late because an answer of the broker or the machine was
- * slow: otherwise the slow moments, which matter most, would be measured least ("coordinated
- * omission"). With rate 0 an event is due when it is written. A channel keeps to one connection, so
- * that its order is defined. Any answer but 202 for all events of a request is trouble. */
+ * Event i is due at start + i / rate and goes to the channel that the plan gives it. Its due time
+ * is what latency is measured from, also when it is sent late because an answer of the broker or
+ * the machine was slow: otherwise the slow moments, which matter most, would be measured least
+ * ("coordinated omission"). With rate 0 an event is due when it is written. A channel keeps to one
+ * connection, so that its order is defined. Any answer but 202 for all events of a request is
+ * trouble. */
 #ifndef TT_TOOLS_TTLOAD_PUBLISHER_H
 #define TT_TOOLS_TTLOAD_PUBLISHER_H
 
@@ -20,6 +21,7 @@ struct tt_publisher {
     struct tt_trouble trouble;
     /* Read by others while it runs. */
     _Atomic uint64_t accepted; /* events that the broker has answered for */
+    _Atomic uint64_t owed;     /* deliveries that they lead to, without conflation */
     _Atomic bool ended;        /* everything is answered, or it gave up */
     /* For after its end. */
     _Atomic uint64_t cpu_ns; /* that its thread has used */

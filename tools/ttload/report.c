@@ -103,6 +103,45 @@ static void text_process(const struct tt_report *r, FILE *out)
             (double)b->rss_bytes / 1048576, tcp_bytes_per_client(r));
 }
 
+static void text_complete(const struct tt_report *r, FILE *out)
+{
+    fprintf(out,
+            "%-14s %" PRIu64 " of %" PRIu64 " deliveries in the whole run: %" PRIu64
+            " lost, %" PRIu64 " doubled, %" PRIu64 " out of order, %" PRIu64
+            " notices of gap or resync\n",
+            "complete", r->delivered, r->expected, r->lost, r->doubled, r->reordered, r->notices);
+    if (r->told != 0 || r->again != 0) {
+        fprintf(out, "%-14s %" PRIu64 " events told of as gone; %" PRIu64 " known values again\n",
+                "told", r->told, r->again);
+    }
+    if (r->conflating != 0) {
+        fprintf(out,
+                "%-14s %" PRIu64 " events conflated, %" PRIu64 " told of by gap; %" PRIu64
+                " channels not at their newest, %" PRIu64 " events lost that are never conflated\n",
+                "conflation", r->conflated, r->skipped, r->stale, r->kept_lost);
+    }
+    if (r->settled_s >= 0) {
+        fprintf(out, "%-14s %.2f s after the last event nobody missed anything\n", "settled",
+                r->settled_s);
+    }
+}
+
+/* Who was slow, cut off or closed; nothing where nobody was. */
+static void text_roles(const struct tt_report *r, FILE *out)
+{
+    if (r->slow + r->reconnecting + r->conflating + r->disconnecting + r->lag_limited == 0) return;
+    fprintf(out,
+            "%-14s %" PRIu32 " slow, %" PRIu32 " reconnecting, %" PRIu32 " conflating (%" PRIu32
+            " with max_rate), %" PRIu32 " of policy disconnect, %" PRIu32 " with max_lag\n",
+            "of the clients", r->slow, r->reconnecting, r->conflating, r->rate_limited,
+            r->disconnecting, r->lag_limited);
+    fprintf(out,
+            "%-14s %" PRIu64 " cuts, %" PRIu64 " of them inside an event; %" PRIu64
+            " closed by the broker; %" PRIu64 " resumed\n",
+            "reconnecting", r->cuts, r->cuts_inside, r->closed, r->resumed);
+    text_ms(out, "resuming", &r->resume);
+}
+
 void tt_report_text(const struct tt_report *r, FILE *out)
 {
     const struct tt_run_options *o = r->options;
@@ -121,6 +160,7 @@ void tt_report_text(const struct tt_report *r, FILE *out)
             rate(r, r->window_bytes) / 1e6, per((double)r->window_bytes, r->window_delivered),
             per((double)r->window_delivered, r->window_receives));
     text_ms(out, "latency", &r->latency);
+    text_ms(out, "of disturbed", &r->disturbed);
     text_ms(out, "answers", &r->answer);
     if (r->has_process && r->seconds > 0) text_process(r, out);
     fprintf(out, "%-14s busiest thread %.0f %%, all %.2f cores; other processes %.2f cores\n",
@@ -130,11 +170,8 @@ void tt_report_text(const struct tt_report *r, FILE *out)
         fprintf(out, "%-14s %u: %" PRIu64 ", %.6f for each delivery\n", "counter", i,
                 r->counters[i], per((double)r->counters[i], r->window_delivered));
     }
-    fprintf(out,
-            "%-14s %" PRIu64 " of %" PRIu64 " deliveries in the whole run: %" PRIu64
-            " lost, %" PRIu64 " doubled, %" PRIu64 " out of order, %" PRIu64
-            " notices of gap or resync\n",
-            "complete", r->delivered, r->expected, r->lost, r->doubled, r->reordered, r->notices);
+    text_roles(r, out);
+    text_complete(r, out);
     for (unsigned i = 0; i < r->limit_count; i++) {
         fprintf(out, "%-14s %s\n", "LIMITED", r->limits[i]);
     }
@@ -208,9 +245,20 @@ void tt_report_json(const struct tt_report *r, FILE *out)
     fprintf(out,
             ",\"connected\":%" PRIu64 ",\"total\":{\"published\":%" PRIu64 ",\"expected\":%" PRIu64
             ",\"delivered\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"doubled\":%" PRIu64
-            ",\"reordered\":%" PRIu64 ",\"gaps\":%" PRIu64 ",\"notices\":%" PRIu64 "}",
+            ",\"reordered\":%" PRIu64 ",\"gaps\":%" PRIu64 ",\"notices\":%" PRIu64
+            ",\"told\":%" PRIu64 ",\"conflated\":%" PRIu64 ",\"skipped_told\":%" PRIu64
+            ",\"kept_lost\":%" PRIu64 ",\"stale\":%" PRIu64 ",\"again\":%" PRIu64
+            ",\"losses_told\":%" PRIu64 "}",
             r->connected, r->published, r->expected, r->delivered, r->lost, r->doubled,
-            r->reordered, r->gaps, r->notices);
+            r->reordered, r->gaps, r->notices, r->told, r->conflated, r->skipped, r->kept_lost,
+            r->stale, r->again, r->losses_told);
+    fprintf(out,
+            ",\"disturbed\":{\"slow\":%" PRIu32 ",\"reconnecting\":%" PRIu32
+            ",\"conflating\":%" PRIu32 ",\"disconnecting\":%" PRIu32 ",\"max_rate\":%" PRIu32
+            ",\"max_lag\":%" PRIu32 ",\"cuts\":%" PRIu64 ",\"cuts_inside\":%" PRIu64
+            ",\"closed\":%" PRIu64 ",\"resumed\":%" PRIu64 ",\"settled_s\":%.3f}",
+            r->slow, r->reconnecting, r->conflating, r->disconnecting, r->rate_limited,
+            r->lag_limited, r->cuts, r->cuts_inside, r->closed, r->resumed, r->settled_s);
     fprintf(out,
             ",\"measured\":{\"published\":%" PRIu64
             ",\"published_per_s\":%.1f,\"delivered\":%" PRIu64
@@ -222,6 +270,8 @@ void tt_report_json(const struct tt_report *r, FILE *out)
             per((double)r->window_delivered, r->window_receives));
     json_ms(out, "connect_ms", &r->connect);
     json_ms(out, "latency_ms", &r->latency);
+    json_ms(out, "disturbed_ms", &r->disturbed);
+    json_ms(out, "resume_ms", &r->resume);
     json_ms(out, "answer_ms", &r->answer);
     if (r->has_process && r->seconds > 0) json_process(r, out);
     fprintf(out, ",\"ttload\":{\"busiest_thread\":%.4f,\"own_cores\":%.4f,\"foreign_cores\":%.4f",

@@ -21,13 +21,28 @@ struct tt_report {
     uint64_t expected;  /* deliveries */
     uint64_t delivered; /* different ones */
     uint64_t lost, doubled, reordered, gaps, notices;
+    uint64_t told;        /* jumped over behind a hole that the broker told of */
+    uint64_t conflated;   /* jumped over by clients that conflate, ... */
+    uint64_t skipped;     /* ... as counted in the broker's `gap` */
+    uint64_t kept_lost;   /* of these, never to be conflated */
+    uint64_t stale;       /* channels of such clients whose newest event never came */
+    uint64_t again;       /* state that was known already */
+    uint64_t losses_told; /* notices that events are gone */
+    /* who is what, and what became of them */
+    uint32_t slow, reconnecting, conflating, disconnecting, rate_limited, lag_limited; /* clients */
+    uint64_t cuts, cuts_inside, closed, resumed;
+    double settled_s; /* from the end of publishing until nobody missed anything; negative: never */
     /* the measured part */
     double seconds;
+    double measured_from_s, measured_to_s; /* since the first client was opened */
     uint64_t window_published;
     uint64_t window_delivered;
     uint64_t window_bytes;    /* received by the clients */
     uint64_t window_receives; /* how many pieces they came in */
-    struct tt_histogram latency, connect, lateness, answer;
+    struct tt_histogram
+        latency; /* of clients that are neither slow, nor cut off, nor rate-limited */
+    struct tt_histogram disturbed; /* of the others */
+    struct tt_histogram connect, resume, lateness, answer;
     /* the broker's process and its cores; has_process false: none was named */
     bool has_process;
     uint32_t core_count;

@@ -1,35 +1,34 @@
 #include "tools/ttload/run.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "tools/ttload/engine.h"
-#include "tools/ttload/payload.h"
-#include "tools/ttload/publisher.h"
+#include "tools/ttload/crew.h"
+#include "tools/ttload/html.h"
+#include "tools/ttload/judge.h"
+#include "tools/ttload/monitor.h"
 #include "tools/ttload/report.h"
 
 #define LOOK_MS         5u
 #define PUBLISH_LEAD_NS 200000000u /* from starting the publisher's thread to its first event */
-#define BUSY_LIMIT      0.9        /* a thread or core busier than this may have been the limit */
-#define LATE_LIMIT_NS   1000000u   /* and a schedule kept later than this */
 
 struct run {
-    struct tt_load load;
-    struct tt_publisher publisher;
-    struct tt_engine *engines;
-    uint32_t engines_started;
-    bool publisher_started;
+    struct tt_crew crew;
+    struct tt_monitor monitor;
     struct tt_proc_target broker;
     struct tt_proc_target own;
     struct tt_report report;
+    FILE *html; /* null: not wanted */
 };
 
 /* What is read at the beginning and at the end of the measured part. */
 struct mark {
-    uint64_t published, delivered, bytes, receives;
+    struct tt_totals totals;
     uint64_t thread_ns[65];
     struct tt_proc_sample broker;
     struct tt_proc_sample own;
@@ -37,47 +36,15 @@ struct mark {
     unsigned counter_count;
 };
 
-static uint64_t now_ns(void)
+/* Looks around until then. */
+static void wait_until(struct run *r, uint64_t at_ns)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    tt_monitor_until(&r->monitor, at_ns);
 }
 
-static void sleep_until(uint64_t at_ns)
+static void wait_a_moment(struct run *r)
 {
-    struct timespec t = {(time_t)(at_ns / 1000000000u), (long)(at_ns % 1000000000u)};
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) != 0) {
-    }
-}
-
-static void progress(const struct run *r, const char *text)
-{
-    if (!r->load.options->quiet) fprintf(stderr, "ttload: %s\n", text);
-}
-
-/* ---- sums over the threads ---- */
-#define SUM(run, counter)                                                                          \
-    ({                                                                                             \
-        uint64_t sum_ = 0;                                                                         \
-        for (uint32_t i_ = 0; i_ < (run)->engines_started; i_++)                                   \
-            sum_ += tt_counter(&(run)->engines[i_].counter);                                       \
-        sum_;                                                                                      \
-    })
-
-static bool in_trouble(const struct run *r)
-{
-    for (uint32_t i = 0; i < r->engines_started; i++) {
-        if (tt_counter(&r->engines[i].trouble.count) != 0) return true;
-    }
-    return r->publisher_started && tt_counter(&r->publisher.trouble.count) != 0;
-}
-
-static void report_trouble(struct tt_report *report, const struct tt_trouble *t)
-{
-    uint64_t count = atomic_load_explicit(&t->count, memory_order_acquire);
-    if (count == 1) tt_report_failure(report, "%s", t->first);
-    if (count > 1) tt_report_failure(report, "%s (and %" PRIu64 " more)", t->first, count - 1);
+    wait_until(r, tt_proc_now_ns() + LOOK_MS * 1000000u);
 }
 
 static uint64_t thread_cpu_ns(pthread_t thread)
@@ -90,7 +57,7 @@ static uint64_t thread_cpu_ns(pthread_t thread)
 
 static void read_counters(const struct run *r, struct mark *m)
 {
-    const char *path = r->load.options->counters;
+    const char *path = r->crew.load.options->counters;
     if (path[0] == '\0') return;
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) return;
@@ -104,91 +71,69 @@ static void take_mark(struct run *r, struct mark *m)
     *m = (struct mark){0};
     if (tt_proc_sample(&r->broker, &m->broker) != TT_OK) {
         tt_report_failure(&r->report, "--pid=%" PRIu64 ": the process is gone",
-                          r->load.options->pid);
+                          r->crew.load.options->pid);
     }
     if (tt_proc_sample(&r->own, &m->own) != TT_OK) m->own.run_ns = 0;
-    m->published = tt_counter(&r->publisher.accepted);
-    m->delivered = SUM(r, delivered);
-    m->bytes = SUM(r, bytes);
-    m->receives = SUM(r, receives);
-    for (uint32_t i = 0; i < r->engines_started; i++) {
-        m->thread_ns[i] = thread_cpu_ns(r->engines[i].thread);
+    tt_crew_totals(&r->crew, &m->totals);
+    for (uint32_t i = 0; i < r->crew.engines_started; i++) {
+        m->thread_ns[i] = thread_cpu_ns(r->crew.engines[i].thread);
     }
-    bool ended = atomic_load_explicit(&r->publisher.ended, memory_order_acquire);
-    m->thread_ns[r->engines_started] =
-        ended ? tt_counter(&r->publisher.cpu_ns) : thread_cpu_ns(r->publisher.thread);
+    bool ended = atomic_load_explicit(&r->crew.publisher.ended, memory_order_acquire);
+    m->thread_ns[r->crew.engines_started] =
+        ended ? tt_counter(&r->crew.publisher.cpu_ns) : thread_cpu_ns(r->crew.publisher.thread);
     read_counters(r, m);
 }
 
 /* ---- the phases ---- */
 static bool start_engines(struct run *r)
 {
-    const struct tt_run_options *o = r->load.options;
+    const struct tt_run_options *o = r->crew.load.options;
     uint32_t threads = o->clients == 0 ? 0 : (uint32_t)o->threads;
     uint64_t next = 0;
 
-    r->engines = calloc(threads + 1, sizeof *r->engines);
-    if (r->engines == NULL) return false;
+    r->crew.engines = calloc(threads + 1, sizeof *r->crew.engines);
+    if (r->crew.engines == NULL) return false;
     for (uint32_t i = 0; i < threads; i++) {
         uint64_t end = o->clients * (i + 1) / threads;
-        if (tt_engine_start(&r->engines[i], &r->load, (uint32_t)next, (uint32_t)(end - next)) !=
-            TT_OK) {
+        if (tt_engine_start(&r->crew.engines[i], &r->crew.load, (uint32_t)next,
+                            (uint32_t)(end - next)) != TT_OK) {
             tt_report_failure(&r->report,
                               "no memory for %" PRIu64 " clients with %" PRIu32 " channels each",
-                              o->clients, r->load.per_client);
+                              o->clients, r->crew.plan.per_client);
             return false;
         }
-        r->engines_started++;
+        r->crew.engines_started++;
         next = end;
     }
     return true;
 }
 
+static uint64_t connected(const struct run *r)
+{
+    struct tt_totals totals;
+    tt_crew_totals(&r->crew, &totals);
+    return totals.connected;
+}
+
 static bool connect_all(struct run *r)
 {
-    const struct tt_run_options *o = r->load.options;
-    uint64_t end_ns = now_ns() + o->connect_ms * 1000000u;
+    const struct tt_run_options *o = r->crew.load.options;
+    uint64_t end_ns = tt_proc_now_ns() + o->connect_ms * 1000000u;
 
-    progress(r, "connecting");
+    tt_monitor_phase(&r->monitor, "connecting", 0);
     if (!start_engines(r)) return false;
-    while (SUM(r, connected) < o->clients) {
-        if (in_trouble(r)) return false;
-        if (now_ns() > end_ns) {
+    while (connected(r) < o->clients) {
+        if (tt_crew_in_trouble(&r->crew)) return false;
+        if (tt_proc_now_ns() > end_ns) {
             tt_report_failure(&r->report,
                               "only %" PRIu64 " of %" PRIu64
                               " clients were connected within --connect-timeout",
-                              SUM(r, connected), o->clients);
+                              connected(r), o->clients);
             return false;
         }
-        sleep_until(now_ns() + LOOK_MS * 1000000u);
+        wait_a_moment(r);
     }
     return true;
-}
-
-/* How many deliveries what was published must lead to. */
-static uint64_t expected_deliveries(const struct run *r)
-{
-    const struct tt_load *load = &r->load;
-    uint64_t expected = 0;
-
-    uint64_t *followers = calloc(load->channels, sizeof *followers);
-    if (followers == NULL) return 0;
-    for (uint32_t i = 0; i < load->options->clients; i++) {
-        uint32_t channel = tt_load_first_channel(load, i);
-        if (load->per_client == load->channels) {
-            followers[0]++;
-            continue;
-        }
-        for (uint32_t k = 0; k < load->per_client; k++) {
-            followers[(channel + k) % load->channels]++;
-        }
-    }
-    for (uint32_t c = 0; c < load->channels; c++) {
-        uint64_t who = load->per_client == load->channels ? followers[0] : followers[c];
-        expected += who * r->publisher.published[c];
-    }
-    free(followers);
-    return expected;
 }
 
 static void fill_window(struct run *r, const struct mark *a, const struct mark *b)
@@ -199,11 +144,11 @@ static void fill_window(struct run *r, const struct mark *a, const struct mark *
     report->begin = a->broker;
     report->end = b->broker;
     report->seconds = ns / 1e9;
-    report->window_published = b->published - a->published;
-    report->window_delivered = b->delivered - a->delivered;
-    report->window_bytes = b->bytes - a->bytes;
-    report->window_receives = b->receives - a->receives;
-    for (uint32_t i = 0; i <= r->engines_started; i++) {
+    report->window_published = b->totals.published - a->totals.published;
+    report->window_delivered = b->totals.delivered - a->totals.delivered;
+    report->window_bytes = b->totals.bytes - a->totals.bytes;
+    report->window_receives = b->totals.receives - a->totals.receives;
+    for (uint32_t i = 0; i <= r->crew.engines_started; i++) {
         /* A thread of clients that gave up has no time any more; the run has failed then. */
         uint64_t used_ns =
             b->thread_ns[i] < a->thread_ns[i] ? 0 : b->thread_ns[i] - a->thread_ns[i];
@@ -224,27 +169,28 @@ static void fill_window(struct run *r, const struct mark *a, const struct mark *
 /* Publishes, and measures the middle of it. */
 static bool publish_all(struct run *r)
 {
-    const struct tt_run_options *o = r->load.options;
-    uint64_t start_ns = now_ns() + PUBLISH_LEAD_NS;
+    const struct tt_run_options *o = r->crew.load.options;
+    uint64_t start_ns = tt_proc_now_ns() + PUBLISH_LEAD_NS;
     uint64_t from_ns = start_ns + o->warmup_ms * 1000000u;
     uint64_t end_ns = from_ns + o->duration_ms * 1000000u;
     struct mark begin;
     struct mark end;
 
-    atomic_store_explicit(&r->load.measure_from_ns, from_ns, memory_order_relaxed);
-    if (tt_publisher_start(&r->publisher, &r->load, start_ns, end_ns) != TT_OK) {
+    atomic_store_explicit(&r->crew.load.measure_from_ns, from_ns, memory_order_relaxed);
+    if (tt_publisher_start(&r->crew.publisher, &r->crew.load, start_ns, end_ns) != TT_OK) {
         tt_report_failure(&r->report, "no memory for publishing");
         return false;
     }
-    r->publisher_started = true;
-    progress(r, "publishing");
-    sleep_until(from_ns);
+    r->crew.publisher_started = true;
+    r->report.measured_from_s = (double)(from_ns - r->monitor.start_ns) / 1e9;
+    r->report.measured_to_s = (double)(end_ns - r->monitor.start_ns) / 1e9;
+    if (o->warmup_ms != 0) tt_monitor_phase(&r->monitor, "warming up", from_ns);
+    wait_until(r, from_ns);
+    tt_monitor_phase(&r->monitor, "measuring", end_ns);
     take_mark(r, &begin);
-    sleep_until(end_ns);
+    wait_until(r, end_ns);
     take_mark(r, &end);
-    while (!atomic_load_explicit(&r->publisher.ended, memory_order_acquire)) {
-        sleep_until(now_ns() + LOOK_MS * 1000000u);
-    }
+    while (!atomic_load_explicit(&r->crew.publisher.ended, memory_order_acquire)) wait_a_moment(r);
     fill_window(r, &begin, &end);
     return true;
 }
@@ -252,136 +198,143 @@ static bool publish_all(struct run *r)
 /* Waits for what is still on its way. */
 static void drain(struct run *r)
 {
-    uint64_t end_ns = now_ns() + r->load.options->drain_ms * 1000000u;
-    struct tt_report *report = &r->report;
+    uint64_t start_ns = tt_proc_now_ns();
+    uint64_t end_ns = start_ns + r->crew.load.options->drain_ms * 1000000u;
 
-    progress(r, "waiting for the rest");
-    report->published = tt_counter(&r->publisher.accepted);
-    report->expected = expected_deliveries(r);
-    while (SUM(r, delivered) < report->expected && now_ns() < end_ns) {
-        sleep_until(now_ns() + LOOK_MS * 1000000u);
+    tt_monitor_phase(&r->monitor, "draining", 0);
+    atomic_store_explicit(&r->crew.load.published, r->crew.publisher.published,
+                          memory_order_release);
+    while (!tt_crew_settled(&r->crew) && tt_proc_now_ns() < end_ns) wait_a_moment(r);
+    if (tt_crew_settled(&r->crew)) {
+        r->report.settled_s = (double)(tt_proc_now_ns() - start_ns) / 1e9;
     }
     /* A moment more shows what comes twice. */
-    sleep_until(now_ns() + 50000000u);
-}
-
-static void judge(struct run *r)
-{
-    struct tt_report *report = &r->report;
-
-    report->connected = SUM(r, connected);
-    report->delivered = SUM(r, delivered);
-    report->doubled = SUM(r, doubled);
-    report->reordered = SUM(r, reordered);
-    report->gaps = SUM(r, gaps);
-    report->notices = SUM(r, notices);
-    if (report->expected > report->delivered) report->lost = report->expected - report->delivered;
-    if (report->lost != 0) tt_report_failure(report, "%" PRIu64 " deliveries lost", report->lost);
-    if (report->delivered > report->expected) {
-        tt_report_failure(report, "%" PRIu64 " deliveries of events that the broker did not accept",
-                          report->delivered - report->expected);
-    }
-    if (report->doubled != 0) {
-        tt_report_failure(report, "%" PRIu64 " deliveries doubled", report->doubled);
-    }
-    if (report->reordered != 0) {
-        tt_report_failure(report, "%" PRIu64 " deliveries out of order", report->reordered);
-    }
-    for (uint32_t i = 0; i < r->engines_started; i++) {
-        report_trouble(report, &r->engines[i].trouble);
-    }
-    if (r->publisher_started) report_trouble(report, &r->publisher.trouble);
-    if (report->failure_count == 0 && report->published == 0) {
-        tt_report_failure(report, "nothing was published");
-    }
-}
-
-static void judge_ourselves(struct run *r)
-{
-    struct tt_report *report = &r->report;
-    uint64_t late_ns = tt_histogram_at(&report->lateness, 0.99);
-    double idle_ms = (double)(report->end.core_idle_ms - report->begin.core_idle_ms);
-
-    if (report->busiest_thread > BUSY_LIMIT) {
-        tt_report_limit(report, "a thread of ttload was busy for %.0f %% of the time",
-                        report->busiest_thread * 100);
-    }
-    if (late_ns > LATE_LIMIT_NS && late_ns * 10 > tt_histogram_at(&report->latency, 0.99)) {
-        tt_report_limit(report, "ttload published late by its own fault (p99 %.1f ms)",
-                        (double)late_ns / 1e6);
-    }
-    if (report->foreign_cpu > 0.1) {
-        tt_report_limit(report, "other processes kept %.2f cores busy", report->foreign_cpu);
-    }
-    if (!report->has_process && report->seconds > 0 &&
-        idle_ms < (1 - BUSY_LIMIT) * report->seconds * 1000 * report->core_count) {
-        tt_report_limit(report, "the machine was busy for more than %.0f %% of the time",
-                        BUSY_LIMIT * 100);
-    }
-}
-
-static bool init(struct run *r, const struct tt_run_options *options)
-{
-    r->load.options = options;
-    r->load.channels = (uint32_t)options->channels;
-    r->load.per_client = options->channels_per_client == 0 ? r->load.channels
-                                                           : (uint32_t)options->channels_per_client;
-    tt_address_text(&options->address, r->load.host);
-    r->report.options = options;
-    r->report.io_name = "none";
-    r->report.has_process = options->pid != 0;
-    tt_histogram_init(&r->report.latency);
-    tt_histogram_init(&r->report.connect);
-    tt_histogram_init(&r->report.lateness);
-    tt_histogram_init(&r->report.answer);
-    if (tt_proc_target_init(&r->broker, (uint32_t)options->pid) != TT_OK ||
-        tt_proc_target_init(&r->own, (uint32_t)getpid()) != TT_OK) {
-        fprintf(stderr, "ttload: --pid=%" PRIu64 ": there is no such process\n", options->pid);
-        return false;
-    }
-    r->report.core_count = r->broker.core_count;
-    return tt_proc_sample(&r->broker, &r->report.before_clients) == TT_OK;
+    wait_until(r, tt_proc_now_ns() + 50000000u);
 }
 
 static void stop(struct run *r)
 {
-    atomic_store(&r->load.stop, true);
-    for (uint32_t i = 0; i < r->engines_started; i++) {
-        tt_engine_stop(&r->engines[i]);
-        tt_histogram_merge(&r->report.latency, &r->engines[i].latency);
-        tt_histogram_merge(&r->report.connect, &r->engines[i].connect);
-        if (r->engines[i].io_name != NULL) r->report.io_name = r->engines[i].io_name;
+    struct tt_crew *crew = &r->crew;
+
+    atomic_store(&crew->load.stop, true);
+    for (uint32_t i = 0; i < crew->engines_started; i++) {
+        struct tt_engine *e = &crew->engines[i];
+        tt_engine_stop(e);
+        tt_histogram_merge(&r->report.latency, &e->latency);
+        tt_histogram_merge(&r->report.disturbed, &e->disturbed);
+        tt_histogram_merge(&r->report.connect, &e->connect);
+        tt_histogram_merge(&r->report.resume, &e->resume);
+        if (e->io_name != NULL) r->report.io_name = e->io_name;
     }
-    if (r->publisher_started) {
-        tt_publisher_stop(&r->publisher);
-        tt_histogram_merge(&r->report.lateness, &r->publisher.lateness);
-        tt_histogram_merge(&r->report.answer, &r->publisher.answer);
-        if (r->publisher.io_name != NULL) r->report.io_name = r->publisher.io_name;
+    if (crew->publisher_started) {
+        tt_publisher_stop(&crew->publisher);
+        tt_histogram_merge(&r->report.lateness, &crew->publisher.lateness);
+        tt_histogram_merge(&r->report.answer, &crew->publisher.answer);
+        if (crew->publisher.io_name != NULL) r->report.io_name = crew->publisher.io_name;
     }
+}
+
+/* ---- life ---- */
+static void init_report(struct tt_report *report, const struct tt_run_options *options)
+{
+    report->options = options;
+    report->io_name = "none";
+    report->has_process = options->pid != 0;
+    report->settled_s = -1;
+    tt_histogram_init(&report->latency);
+    tt_histogram_init(&report->disturbed);
+    tt_histogram_init(&report->connect);
+    tt_histogram_init(&report->resume);
+    tt_histogram_init(&report->lateness);
+    tt_histogram_init(&report->answer);
+}
+
+/* Before anything is opened: a report that cannot be written in the end is a wasted run. An old one
+ * stays until there is a new one. */
+static bool open_html(struct run *r)
+{
+    const char *path = r->crew.load.options->html;
+    if (path[0] == '\0') return true;
+    int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (file >= 0) r->html = fdopen(file, "w");
+    if (r->html == NULL && file >= 0) close(file);
+    if (r->html != NULL) return true;
+    fprintf(stderr,
+            "ttload: --html=%s: cannot be written: %s; allowed: a file, in a directory that "
+            "is there\n",
+            path, strerror(errno));
+    return false;
+}
+
+/* 0, or the exit status. */
+static int init(struct run *r, const struct tt_run_options *options)
+{
+    r->crew.load.options = options;
+    r->crew.load.plan = &r->crew.plan;
+    tt_address_text(&options->address, r->crew.load.host);
+    init_report(&r->report, options);
+    if (tt_proc_target_init(&r->broker, (uint32_t)options->pid) != TT_OK ||
+        tt_proc_target_init(&r->own, (uint32_t)getpid()) != TT_OK) {
+        fprintf(stderr, "ttload: --pid=%" PRIu64 ": there is no such process\n", options->pid);
+        return 1;
+    }
+    if (!open_html(r)) return 2;
+    if (tt_plan_init(&r->crew.plan, options) != TT_OK) {
+        fprintf(stderr, "ttload: --clients=%" PRIu64 ": no memory for so many\n", options->clients);
+        return 1;
+    }
+    r->report.core_count = r->broker.core_count;
+    return tt_proc_sample(&r->broker, &r->report.before_clients) == TT_OK ? 0 : 1;
+}
+
+static void deinit(struct run *r)
+{
+    if (r->html != NULL) fclose(r->html);
+    if (r->crew.publisher_started) tt_publisher_deinit(&r->crew.publisher);
+    tt_plan_deinit(&r->crew.plan);
+    free(r->crew.engines);
+    free(r);
+}
+
+/* Returns whether everything could be written. */
+static bool write_reports(struct run *r)
+{
+    bool good = true;
+
+    if (r->crew.load.options->json) tt_report_json(&r->report, stdout);
+    if (!r->crew.load.options->json) tt_report_text(&r->report, stdout);
+    if (r->html != NULL) {
+        good = ftruncate(fileno(r->html), 0) == 0;
+        tt_html_write(&r->report, &r->monitor.series, r->html);
+        good = fflush(r->html) == 0 && good && ferror(r->html) == 0;
+        if (!good)
+            fprintf(stderr, "ttload: --html=%s: writing failed\n", r->crew.load.options->html);
+    }
+    return fflush(stdout) == 0 && good;
 }
 
 int tt_run(const struct tt_run_options *options)
 {
     struct run *r = calloc(1, sizeof *r);
-    if (r == NULL || !init(r, options)) {
-        free(r);
-        return 1;
+    int status = r == NULL ? 1 : init(r, options);
+
+    if (status != 0) {
+        if (r != NULL) deinit(r);
+        return status;
     }
+    tt_monitor_init(&r->monitor, &r->crew);
     if (connect_all(r)) {
         /* Memory is compared after the broker has come to rest. */
-        sleep_until(now_ns() + 100000000u);
+        wait_until(r, tt_proc_now_ns() + 100000000u);
         if (tt_proc_sample(&r->broker, &r->report.with_clients) == TT_OK && publish_all(r))
             drain(r);
     }
-    judge(r);
-    if (r->report.failure_count != 0) progress(r, r->report.failures[0]);
+    tt_monitor_end(&r->monitor);
     stop(r);
-    judge_ourselves(r);
-    if (options->json) tt_report_json(&r->report, stdout);
-    if (!options->json) tt_report_text(&r->report, stdout);
-    int status = r->report.failure_count == 0 ? 0 : 1;
-    if (r->publisher_started) tt_publisher_deinit(&r->publisher);
-    free(r->engines);
-    free(r);
+    tt_judge(&r->crew, &r->report);
+    if (r->report.failure_count != 0) tt_view_say(&r->monitor.view, r->report.failures[0]);
+    tt_judge_ourselves(&r->report);
+    if (!write_reports(r) || r->report.failure_count != 0) status = 1;
+    deinit(r);
     return status;
 }

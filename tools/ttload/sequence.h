@@ -12,7 +12,7 @@
 
 struct tt_sequence {
     uint32_t last_; /* highest number seen; 0: none */
-    uint32_t unused_;
+    uint32_t tag;   /* the owner's */
     uint64_t seen_; /* bit i: last_ - i was seen */
 };
 
