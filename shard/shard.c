@@ -438,6 +438,18 @@ static void flush(struct tt_shard *shard)
     }
 }
 
+/* A client that takes its batch at once is given another one, within the turn's share. */
+static bool catch_up(struct tt_shard *shard)
+{
+    size_t left = TT_TURN_CATCHUP_BYTES_MAX;
+    bool more = tt_replay_step(shard, &left);
+    flush(shard);
+    if (!tt_replay_waiting(shard) || left == 0) return more;
+    more = tt_replay_step(shard, &left);
+    flush(shard);
+    return more;
+}
+
 static void phases(struct tt_shard *shard)
 {
     if (shard->phase == TT_SHARD_DRAINING && !shard->drained &&
@@ -519,8 +531,7 @@ static void turn(struct tt_shard *shard)
     bool more = tt_fanout_read(shard);
     tt_fanout_enforce(shard);
     if (tt_timers_run(shard->timers, shard->now_ns, TIMER_WORK_MAX) == TT_MORE) more = true;
-    if (tt_replay_step(shard)) more = true;
-    flush(shard);
+    if (catch_up(shard)) more = true;
     tt_owner_work(shard);
     /* What came in while sending, or found room only now: seen before this shard waits. */
     tt_owner_publish(shard);

@@ -72,12 +72,16 @@ void tt_ndjson_drop(struct tt_ndjson *n, size_t bytes);
 size_t tt_envelope_bytes(const struct tt_placed_event *placed);
 size_t tt_envelope_bytes_max(const struct tt_placed_event *placed); /* cheaper, never less */
 void tt_envelope_write(struct tt_writer *w, const struct tt_placed_event *placed);
-/* The ordinary envelope, without the members that few events have, into memory of at least
- * tt_envelope_bytes_max(), of texts that its caller has; returns what lies behind it, or null: it
- * is not that ordinary. */
-uint8_t *tt_envelope_put(uint8_t *to, const struct tt_placed_event *placed, struct tt_bytes id,
-                         struct tt_bytes timestamp);
-/* The same with the text of its position, for those who have it. */
+/* The ordinary envelope, without the members that few events have and with a channel that stands in
+ * it as it is: head, channel, TT_ENVELOPE_THEN_PAYLOAD, payload, tail. The two are kept by those
+ * who write many; each returns what lies behind it. */
+bool tt_envelope_is_plain(const struct tt_event *event);
+#define TT_ENVELOPE_THEN_PAYLOAD   "\",\"payload\":"
+#define TT_ENVELOPE_HEAD_BYTES_MAX (32u + TT_TYPE_BYTES_MAX)
+#define TT_ENVELOPE_TAIL_BYTES_MAX (32u + TT_U64_DIGITS_MAX + 1 + TT_POSITION_TEXT_MAX)
+uint8_t *tt_envelope_put_head(uint8_t *to, struct tt_bytes type);
+uint8_t *tt_envelope_put_tail(uint8_t *to, struct tt_bytes id, struct tt_bytes timestamp);
+/* As tt_envelope_write() with the text of its position, for those who have it. */
 void tt_envelope_write_with_id(struct tt_writer *w, const struct tt_placed_event *placed,
                                struct tt_bytes id);
 

@@ -37,6 +37,10 @@ void tt_sse_chunk_write_head(struct tt_writer *w, size_t body_bytes)
 
 /* ---- frames of events ---- */
 
+/* The members that a plain envelope does not have are counted in the most that it may need. */
+_Static_assert(sizeof ",\"conflate\":false,\"op\":\"delete\",\"headers\":" - 1 >= TT_SSE_COPY_BYTES,
+               "copies of kept texts end there");
+
 /* No event line for type `message`, which is what an EventSource assumes without one. */
 static bool has_name(const struct tt_event *event, struct tt_sse_form form)
 {
@@ -134,12 +138,10 @@ void tt_sse_texts_init(struct tt_sse_texts *texts, struct tt_history history, ui
         .history_ = history, .partitions_ = partitions, .offset_ = UINT64_MAX};
 }
 
-/* Adds one to the number that ends the id; false: it has become longer. */
-static bool count_on(struct tt_sse_texts *t)
+/* Adds one to the number of so many digits that ends there; false: it has become longer. */
+static bool count_on(uint8_t *end, unsigned digits)
 {
-    uint8_t *digit = t->cursor_ + t->id_bytes_;
-    const uint8_t *first = t->cursor_ + t->first_digit_;
-    while (--digit >= first) {
+    for (uint8_t *digit = end - 1; digits != 0; digit--, digits--) {
         if (*digit != '9') {
             ++*digit;
             return true;
@@ -155,7 +157,13 @@ static void name_event(struct tt_sse_texts *t, const struct tt_position *positio
                 position->offset == t->offset_ + 1;
     t->partition_ = position->partition;
     t->offset_ = position->offset;
-    if (next && count_on(t)) return;
+    unsigned digits = t->id_bytes_ - t->first_digit_;
+    if (next && count_on(t->cursor_ + t->id_bytes_, digits)) {
+        if (t->tail_bytes_ == 0) return;
+        (void)count_on(t->tail_ + t->id_at_ + t->id_bytes_, digits);
+        (void)count_on(t->tail_ + t->cursor_at_ + t->id_bytes_, digits);
+        return;
+    }
     struct tt_writer w = tt_writer(t->cursor_, sizeof t->cursor_);
     tt_position_write(&w, position);
     t->id_bytes_ = (uint8_t)w.size;
@@ -163,6 +171,7 @@ static void name_event(struct tt_sse_texts *t, const struct tt_position *positio
     tt_cursor_write_partitions(&w, t->partitions_);
     TT_ASSERT(!w.overflow);
     t->cursor_bytes_ = (uint8_t)w.size;
+    t->tail_bytes_ = 0;
 }
 
 static void name_time(struct tt_sse_texts *t, int64_t time_ms)
@@ -172,35 +181,94 @@ static void name_time(struct tt_sse_texts *t, int64_t time_ms)
     tt_write_i64(&w, time_ms);
     t->time_ms_ = time_ms;
     t->time_bytes_ = (uint8_t)w.size;
+    t->tail_bytes_ = 0;
+}
+
+static void make_head(struct tt_sse_texts *t, const struct tt_event *event, struct tt_sse_form form)
+{
+    uint8_t *to = t->head_;
+    if (has_name(event, form)) {
+        to = TT_PUT_LITERAL(to, EVENT_FIELD);
+        to = tt_put_bytes(to, event->type);
+        *to++ = '\n';
+    }
+    to = TT_PUT_LITERAL(to, DATA_FIELD);
+    uint8_t *envelope = to;
+    to = tt_envelope_put_head(to, event->type);
+    size_t around = (size_t)(to - envelope) - event->type.size;
+    t->type_at_ = (uint8_t)(has_name(event, form) ? FIELD_BYTES(EVENT_FIELD)
+                                                  : FIELD_BYTES(DATA_FIELD) + around -
+                                                        FIELD_BYTES("\",\"channel\":\""));
+    t->type_bytes_ = (uint16_t)event->type.size;
+    t->no_name_ = form.no_name;
+    t->head_bytes_ = (uint16_t)(to - t->head_);
+    TT_ASSERT(t->head_bytes_ <= sizeof t->head_);
+}
+
+static void make_tail(struct tt_sse_texts *t)
+{
+    struct tt_bytes id = tt_bytes(t->cursor_, t->id_bytes_);
+    uint8_t *to = tt_envelope_put_tail(t->tail_, id, tt_bytes(t->time_, t->time_bytes_));
+    t->id_at_ = (uint8_t)(to - t->tail_ - 2 - t->id_bytes_); /* quote and brace are behind it */
+    to = TT_PUT_LITERAL(to, "\n" ID_FIELD);
+    t->cursor_at_ = (uint8_t)(to - t->tail_);
+    to = tt_put_bytes(to, tt_bytes(t->cursor_, t->cursor_bytes_));
+    to = TT_PUT_LITERAL(to, "\n\n");
+    t->tail_bytes_ = (uint16_t)(to - t->tail_);
+    TT_ASSERT(t->tail_bytes_ <= sizeof t->tail_);
+}
+
+static bool is_head_of(const struct tt_sse_texts *t, const struct tt_event *event,
+                       struct tt_sse_form form)
+{
+    return t->head_bytes_ != 0 && t->type_bytes_ == event->type.size &&
+           t->no_name_ == form.no_name &&
+           memcmp(t->head_ + t->type_at_, event->type.data, event->type.size) == 0;
+}
+
+/* Copies a kept text, and what is behind it. */
+static uint8_t *put_kept(uint8_t *to, const uint8_t *text, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += TT_SSE_COPY_BYTES)
+        memcpy(to + i, text + i, TT_SSE_COPY_BYTES);
+    return to + bytes;
+}
+
+uint8_t *tt_sse_event_lines_put(uint8_t *to, const struct tt_placed_event *placed,
+                                struct tt_sse_form form, struct tt_sse_texts *t)
+{
+    const struct tt_event *event = &placed->event;
+    name_event(t, &placed->position);
+    if (form.payload_only || event->type.size > TT_TYPE_BYTES_MAX || !tt_envelope_is_plain(event)) {
+        struct tt_writer w = tt_writer(to, tt_sse_event_lines_max(placed, form));
+        write_a_body(&w, placed, form, tt_bytes(t->cursor_, t->id_bytes_));
+        write_b_body(&w, tt_bytes(t->cursor_, t->cursor_bytes_));
+        TT_ASSERT(!w.overflow);
+        return to + w.size;
+    }
+    /* The way of nearly all events. What is copied beyond a text's end lies within the most that an
+     * event may need: room for all the members that this one does not have. */
+    name_time(t, event->timestamp_ms);
+    if (!is_head_of(t, event, form)) make_head(t, event, form);
+    if (t->tail_bytes_ == 0) make_tail(t);
+    to = put_kept(to, t->head_, t->head_bytes_);
+    to = tt_put_bytes(to, event->channel);
+    to = TT_PUT_LITERAL(to, TT_ENVELOPE_THEN_PAYLOAD);
+    to = tt_put_bytes(to, event->payload);
+    return put_kept(to, t->tail_, t->tail_bytes_);
 }
 
 void tt_sse_event_lines_write(struct tt_writer *w, const struct tt_placed_event *placed,
                               struct tt_sse_form form, struct tt_sse_texts *texts)
 {
-    name_event(texts, &placed->position);
-    name_time(texts, placed->event.timestamp_ms);
-    struct tt_bytes cursor = tt_bytes(texts->cursor_, texts->cursor_bytes_);
-    struct tt_bytes id = tt_bytes(texts->cursor_, texts->id_bytes_);
-    if (w->capacity - w->size >= tt_sse_event_lines_max(placed, form) && !form.payload_only) {
-        /* The way of nearly all events, without a look at the room for each piece. */
+    if (w->capacity - w->size >= tt_sse_event_lines_max(placed, form)) {
         uint8_t *to = w->data + w->size;
-        if (has_name(&placed->event, form)) {
-            to = TT_PUT_LITERAL(to, EVENT_FIELD);
-            to = tt_put_bytes(to, placed->event.type);
-            *to++ = '\n';
-        }
-        to = TT_PUT_LITERAL(to, DATA_FIELD);
-        to = tt_envelope_put(to, placed, id, tt_bytes(texts->time_, texts->time_bytes_));
-        if (to != NULL) {
-            to = TT_PUT_LITERAL(to, "\n" ID_FIELD);
-            to = tt_put_bytes(to, cursor);
-            to = TT_PUT_LITERAL(to, "\n\n");
-            w->size = (size_t)(to - w->data);
-            return;
-        }
+        w->size += (size_t)(tt_sse_event_lines_put(to, placed, form, texts) - to);
+        return;
     }
-    write_a_body(w, placed, form, id);
-    write_b_body(w, cursor);
+    name_event(texts, &placed->position);
+    write_a_body(w, placed, form, tt_bytes(texts->cursor_, texts->id_bytes_));
+    write_b_body(w, tt_bytes(texts->cursor_, texts->cursor_bytes_));
 }
 
 void tt_sse_chunk_write_fixed_head(uint8_t head[TT_SSE_FIXED_HEAD_BYTES], size_t body_bytes)

@@ -19,6 +19,7 @@
 
 #include "proto/event/cursor.h"
 #include "proto/event/event.h"
+#include "proto/wire/envelope.h"
 
 /* What `data:` holds and whether there is an `event:` line: one frame for each combination. */
 struct tt_sse_form {
@@ -54,9 +55,15 @@ struct tt_sse_layout tt_sse_event_layout(const struct tt_placed_event *placed,
 void tt_sse_event_write(uint8_t *out, const struct tt_sse_layout *layout,
                         const struct tt_placed_event *placed, struct tt_sse_form form,
                         struct tt_bytes cursor);
-/* The same lines without any framing, for frames of many events; at most _max bytes. What is said
- * in numbers is kept from one event to the next: offsets mostly follow each other, times repeat.
- * Init once for a history; partitions: 0, or what stands behind the `/` of a narrow cursor. */
+/* The same lines without any framing, for frames of many events; at most _max bytes. What is around
+ * channel and payload is kept from one event to the next: offsets mostly follow each other, times
+ * and types repeat. Init once for a history; partitions: 0, or what stands behind the `/` of a
+ * narrow cursor. */
+#define TT_SSE_COPY_BYTES 32u /* kept texts are copied by as many bytes at a time */
+#define TT_SSE_KEPT(bytes)                                                                         \
+    (((bytes) + TT_SSE_COPY_BYTES - 1) / TT_SSE_COPY_BYTES * TT_SSE_COPY_BYTES)
+#define TT_SSE_HEAD_BYTES TT_SSE_KEPT(16u + TT_TYPE_BYTES_MAX + TT_ENVELOPE_HEAD_BYTES_MAX)
+#define TT_SSE_TAIL_BYTES TT_SSE_KEPT(16u + TT_ENVELOPE_TAIL_BYTES_MAX + TT_CURSOR_NARROW_MAX)
 struct tt_sse_texts {
     struct tt_history history_;
     uint32_t partitions_;
@@ -64,13 +71,24 @@ struct tt_sse_texts {
     uint64_t offset_; /* UINT64_MAX: none yet */
     int64_t time_ms_;
     uint8_t first_digit_, id_bytes_, cursor_bytes_, time_bytes_;
+    uint8_t id_at_, cursor_at_; /* in the tail */
+    uint8_t type_at_;           /* in the head */
+    bool no_name_;
+    uint16_t head_bytes_, tail_bytes_; /* 0: to be made */
+    uint16_t type_bytes_;
     uint8_t cursor_[TT_CURSOR_NARROW_MAX];
     uint8_t time_[TT_U64_DIGITS_MAX + 1];
+    uint8_t head_[TT_SSE_HEAD_BYTES]; /* up to the channel */
+    uint8_t tail_[TT_SSE_TAIL_BYTES]; /* behind the payload */
 };
 void tt_sse_texts_init(struct tt_sse_texts *texts, struct tt_history history, uint32_t partitions);
 size_t tt_sse_event_lines_max(const struct tt_placed_event *placed, struct tt_sse_form form);
 void tt_sse_event_lines_write(struct tt_writer *w, const struct tt_placed_event *placed,
                               struct tt_sse_form form, struct tt_sse_texts *texts);
+/* Into memory of _max bytes, of which those behind what was written may be written, too. Returns
+ * what lies behind it. */
+uint8_t *tt_sse_event_lines_put(uint8_t *to, const struct tt_placed_event *placed,
+                                struct tt_sse_form form, struct tt_sse_texts *texts);
 /* The head of a chunk in a fixed width (leading zeros are allowed, RFC 9112 section 7.1), for those
  * whose size is known only at their end. */
 #define TT_SSE_FIXED_HEAD_BYTES 8u

@@ -9,18 +9,16 @@
 #define FIRST_BYTES   (4u << 10) /* of the first frame; the next ones are four times as large */
 #define FRAMING_BYTES (TT_SSE_FIXED_HEAD_BYTES + 2u)
 
-/* The frame's end is written again with each event, its head when it is sent. */
-static void put(struct tt_client *client, struct tt_frame *f, size_t capacity,
-                const struct tt_placed_event *placed)
+/* The frame's end is written again with each event, its head when it is sent. There is room for the
+ * most that the event may need. */
+static void put(struct tt_client *client, struct tt_frame *f, const struct tt_placed_event *placed)
 {
-
-    struct tt_writer w = tt_writer(f->data, capacity);
-    w.size = f->bytes == 0 ? TT_SSE_FIXED_HEAD_BYTES : f->bytes - 2;
-    tt_sse_event_lines_write(&w, placed, tt_sse_form_at(client->form & (TT_SSE_FORMS - 1)),
-                             &client->shard->replay->texts);
-    tt_sse_chunk_write_end(&w);
-    TT_ASSERT(!w.overflow);
-    f->bytes = f->a_bytes = (uint32_t)w.size;
+    uint8_t *to = f->data + (f->bytes == 0 ? TT_SSE_FIXED_HEAD_BYTES : f->bytes - 2);
+    to = tt_sse_event_lines_put(to, placed, tt_sse_form_at(client->form & (TT_SSE_FORMS - 1)),
+                                &client->shard->replay->texts);
+    *to++ = '\r';
+    *to++ = '\n';
+    f->bytes = f->a_bytes = (uint32_t)(to - f->data);
     if (f->arrival == 0) f->taken_us = placed->event.taken_us;
     f->offset = placed->position.offset;
     f->arrival++;
@@ -56,7 +54,7 @@ enum tt_status tt_batch_put(struct tt_client *client, uint32_t partition, uint64
         size_t capacity = tt_frame_capacity(f);
         if (capacity - f->bytes >= most) {
             uint32_t before = f->bytes;
-            put(client, f, capacity, placed);
+            put(client, f, placed);
             client->outbox.bytes += f->bytes - before;
             tt_metric_add(&shard->metrics.replayed_events, 1);
             return TT_OK;
@@ -72,7 +70,7 @@ enum tt_status tt_batch_put(struct tt_client *client, uint32_t partition, uint64
     f->kind = TT_FRAME_EVENTS;
     f->partition = partition;
     f->a_head_bytes = TT_SSE_FIXED_HEAD_BYTES;
-    put(client, f, capacity, placed);
+    put(client, f, placed);
     c->batch_bytes = (uint32_t)larger(bytes);
     tt_catchup_waits(tt_catchup_part(client, partition), settled);
     tt_metric_add(&shard->metrics.frames, 1);

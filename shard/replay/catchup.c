@@ -218,11 +218,6 @@ void tt_catchup_try_join(struct tt_client *client)
 
 /* ---- what the log gives ---- */
 
-static bool has_room(const struct tt_client *client)
-{
-    return client->outbox.bytes < TT_PULL_BYTES_MAX && client->outbox.count < 4096;
-}
-
 void tt_catchup_tell(struct tt_client *client, uint32_t partition, struct tt_frame *f,
                      uint64_t next)
 {
@@ -256,7 +251,7 @@ static bool take_event(struct tt_client *client, struct tt_catchup_part *part, u
     struct tt_placed_event placed = {
         .event = record->event, .position = {shard->world->history, partition, record->offset}};
     enum tt_status status = tt_batch_put(client, partition, settled, &placed);
-    if (status == TT_OK) return has_room(client);
+    if (status == TT_OK) return tt_catchup_has_room(client);
     struct tt_frame *f = NULL;
     if (status == TT_EUNSUPPORTED)
         f = tt_fanout_encode(shard, &shard->replay_frames, &placed, client->form, NULL);
@@ -267,7 +262,7 @@ static bool take_event(struct tt_client *client, struct tt_catchup_part *part, u
     tt_catchup_waits(part, settled);
     tt_metric_add(&shard->metrics.replayed_events, 1);
     tt_client_queue(client, f);
-    return has_room(client);
+    return tt_catchup_has_room(client);
 }
 
 bool tt_catchup_take_record(struct tt_client *client, uint32_t partition,
@@ -283,7 +278,7 @@ bool tt_catchup_take_record(struct tt_client *client, uint32_t partition,
                                    part->pos > record->offset ? part->pos : record->offset};
         struct tt_position to = {shard->world->history, partition, end - 1};
         tt_catchup_tell(client, partition, tt_sse_gap_frame(client, "crash", 0, &from, &to), end);
-        return has_room(client);
+        return tt_catchup_has_room(client);
     }
     if (record->class != TT_RECORD_EVENT || record->offset < part->pos) return true;
     /* Patterns go by the name. */
@@ -378,6 +373,7 @@ static size_t step_client(struct tt_catchup *c, size_t budget)
     struct tt_client *client = c->client;
     if (client->state == TT_CLIENT_SNAPSHOT) return tt_snapshot_step(c->snapshot, budget);
     if (c->indexed != NULL) return tt_indexed_step(client, budget);
+    if (c->reader != NULL) return tt_segments_step(c->reader);
     for (uint32_t i = 0; i < c->parts_count; i++) {
         uint32_t k = c->next_part;
         c->next_part = (k + 1) % c->parts_count;
@@ -390,8 +386,8 @@ static size_t step_client(struct tt_catchup *c, size_t budget)
 static bool wants_step(const struct tt_catchup *c)
 {
     if (c->client->state == TT_CLIENT_SNAPSHOT) return tt_snapshot_wants_step(c->snapshot);
-    if (c->client->state != TT_CLIENT_CATCHUP || c->reader != NULL || !has_room(c->client))
-        return false;
+    if (c->client->state != TT_CLIENT_CATCHUP || !tt_catchup_has_room(c->client)) return false;
+    if (c->reader != NULL) return tt_segments_ready(c->reader);
     if (c->indexed != NULL) return !tt_indexed_waits(c->indexed);
     for (uint32_t i = 0; i < c->parts_count; i++)
         if (c->parts[i].state == TT_PART_READING) return true;
@@ -448,7 +444,7 @@ void tt_replay_begin_turn(struct tt_shard *shard)
             tt_tail_first(shard->world->partitions[p].tail, &shard->replay->first_offset[p]);
 }
 
-bool tt_replay_step(struct tt_shard *shard)
+bool tt_replay_step(struct tt_shard *shard, size_t *left)
 {
     struct tt_replay *r = shard->replay;
     r->woken = false;
@@ -457,7 +453,7 @@ bool tt_replay_step(struct tt_shard *shard)
     tt_lag_run(shard);
     if (tt_list_empty(&r->rotation)) return more;
     relieve_memory(shard);
-    size_t budget = TT_TURN_CATCHUP_BYTES_MAX;
+    size_t budget = *left;
     struct tt_list again;
     tt_list_init(&again);
     while (budget > 0 && !tt_list_empty(&r->rotation)) {
@@ -468,7 +464,8 @@ bool tt_replay_step(struct tt_shard *shard)
         bool full = shard->replay_frames.bytes > shard->replay_frames.bytes_max;
         if (wants_step(c) && !full)
             used = step_client(c, budget < TT_PULL_BYTES_MAX ? budget : TT_PULL_BYTES_MAX);
-        else if (c->indexed != NULL && !has_room(client) && !tt_indexed_waits(c->indexed))
+        else if (c->indexed != NULL && !tt_catchup_has_room(client) &&
+                 !tt_indexed_waits(c->indexed))
             tt_indexed_close(&c->indexed); /* others may need the memory */
         budget -= used < budget ? used : budget;
         if (client->catchup != c) continue; /* live again, or gone */
@@ -477,6 +474,7 @@ bool tt_replay_step(struct tt_shard *shard)
         if (wants_step(c) || is_ahead(c))
             tt_list_append(used != 0 ? &r->rotation : &again, &c->node);
     }
+    *left = budget;
     /* Those that could do nothing now wait for the next turn, not for ever in this one. */
     more |= !tt_list_empty(&r->rotation);
     struct tt_node *node;
@@ -568,6 +566,7 @@ static void tidy(struct tt_timer *timer, uint64_t now_ns, void *context)
     struct tt_shard *shard = context;
     bool more = tt_views_tidy(shard->replay->views);
     if (tt_places_tidy(shard)) more = true;
+    if (tt_segments_tidy(shard->replay->segments)) more = true;
     if (tt_files_tidy(shard->replay->files)) more = true;
     if (more) tt_replay_tidy_soon(shard);
 }

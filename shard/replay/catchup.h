@@ -119,8 +119,9 @@ void tt_catchup_try_join(struct tt_client *client);
 
 /* Loads, once a turn, what of each tail is in memory. */
 void tt_replay_begin_turn(struct tt_shard *shard);
-/* One turn's share for all clients that catch up. Returns true if there is more to do at once. */
-bool tt_replay_step(struct tt_shard *shard);
+/* A share of a turn for all clients that catch up: takes what it used off the bytes that are left.
+ * Returns true if there is more to do at once. */
+bool tt_replay_step(struct tt_shard *shard, size_t *left);
 /* A client found room, or something else to do, since the last step: the shard must not wait. */
 bool tt_replay_waiting(const struct tt_shard *shard);
 bool tt_replay_done(struct tt_shard *shard, const struct tt_done *done); /* false: not its token */

@@ -12,8 +12,6 @@
 #include "store/record.h"
 #include "store/tail.h"
 
-struct tt_client;
-
 struct tt_replay {
     struct tt_list rotation; /* clients that may have something to do */
     uint32_t clients;        /* that are catching up */
@@ -35,6 +33,11 @@ struct tt_replay {
     uint64_t *first_offset;    /* and its offset */
 };
 
+/* The client can be given more. */
+static inline bool tt_catchup_has_room(const struct tt_client *client)
+{
+    return client->outbox.bytes < TT_PULL_BYTES_MAX && client->outbox.count < 4096;
+}
 /* Gives the client one record of the log. False: its outbox has no more room (or it is closing). */
 bool tt_catchup_take_record(struct tt_client *client, uint32_t partition,
                             const struct tt_record *record);

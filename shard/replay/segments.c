@@ -10,6 +10,7 @@
 #include "store/reader.h"
 
 #define READERS_MAX 4096u
+#define KEEP_MS     1000u /* for a client that takes nothing */
 
 struct tt_segment_reader {
     struct tt_file_read read;
@@ -18,6 +19,7 @@ struct tt_segment_reader {
     struct tt_view *view;     /* held */
     uint8_t *block;
     size_t block_bytes;
+    size_t got; /* bytes of the log in the block */
     struct tt_reader records;
     struct tt_reader_find find;
     uint64_t place;  /* where the block, or the probe, begins; 0: to be found */
@@ -26,11 +28,15 @@ struct tt_segment_reader {
     uint64_t bound;  /* no records from this offset on */
     uint32_t slot;
     bool seeking;
+    bool ended; /* the file has no more, wherever it should end */
+    bool ready; /* there are records in the block; nothing is being read */
 };
 
 struct tt_segments {
     struct tt_shard *shard;
     struct tt_pool pool;
+    uint8_t *spare; /* the last block that was let go: the next one is mostly as large */
+    size_t spare_bytes;
 };
 
 enum tt_status tt_segments_create(struct tt_shard *shard, struct tt_segments **out)
@@ -48,55 +54,104 @@ void tt_segments_destroy(struct tt_segments **out)
     if (s == NULL) return;
     TT_ASSERT(tt_pool_used(&s->pool) == 0);
     tt_pool_deinit(&s->pool);
+    free(s->spare);
     free(s);
     *out = NULL;
 }
 
-static void reader_free(struct tt_segments *s, struct tt_segment_reader *reader)
+static void block_free(struct tt_segments *s, struct tt_segment_reader *reader)
 {
     s->shard->replay->block_bytes -= reader->block_bytes;
-    free(reader->block);
+    if (reader->block_bytes > s->spare_bytes && reader->block_bytes <= TT_SEGMENT_BLOCK_BYTES_MAX) {
+        free(s->spare);
+        s->spare = reader->block;
+        s->spare_bytes = reader->block_bytes;
+    } else {
+        free(reader->block);
+    }
+    reader->block = NULL;
+    reader->block_bytes = 0;
+}
+
+static void reader_free(struct tt_segments *s, struct tt_segment_reader *reader)
+{
+    block_free(s, reader);
     tt_view_release(s->shard->replay->views, &reader->view);
     tt_pool_put(&s->pool, reader->slot);
 }
 
-static bool block_reserve(struct tt_segments *s, struct tt_segment_reader *reader, size_t bytes)
+/* So few catch up that there is memory for more than what they need at least. */
+static bool has_plenty(const struct tt_segments *s, size_t bytes)
 {
-    uint8_t *block = realloc(reader->block, bytes);
+    const struct tt_shard *shard = s->shard;
+    return shard->replay_frames.bytes + shard->replay->block_bytes + bytes <=
+           shard->replay_frames.bytes_max / 4;
+}
+
+/* A block of so many bytes at least; what is in the one there is, from `from` on, moves to its
+ * front. */
+static bool block_reserve(struct tt_segments *s, struct tt_segment_reader *reader, size_t bytes,
+                          size_t from)
+{
+    size_t rest = reader->got - from;
+    if (bytes <= reader->block_bytes) {
+        if (from != 0 && rest != 0) memmove(reader->block, reader->block + from, rest);
+        reader->got = rest;
+        return true;
+    }
+    uint8_t *block = s->spare;
+    if (bytes == s->spare_bytes) {
+        s->spare = NULL;
+        s->spare_bytes = 0;
+    } else {
+        block = malloc(bytes);
+    }
     if (block == NULL) return false;
-    s->shard->replay->block_bytes += bytes - reader->block_bytes;
+    if (rest != 0) memcpy(block, reader->block + from, rest);
+    block_free(s, reader);
+    s->shard->replay->block_bytes += bytes;
     reader->block = block;
     reader->block_bytes = bytes;
+    reader->got = rest;
     return true;
 }
 
-static bool read_at(struct tt_segments *s, struct tt_segment_reader *reader, size_t size)
+/* Reads on behind what is in the block. */
+static bool read_behind(struct tt_segments *s, struct tt_segment_reader *reader, size_t size)
 {
-    if (size > reader->end - reader->place) size = (size_t)(reader->end - reader->place);
-    reader->read.position = reader->place;
-    reader->read.data = reader->block;
+    uint64_t place = reader->place + reader->got;
+    if (size > reader->end - place) size = (size_t)(reader->end - place);
+    reader->read.position = place;
+    reader->read.data = reader->block + reader->got;
     reader->read.size = size;
     return tt_view_read(s->shard->replay->views, reader->view, &reader->read);
 }
 
-/* Reads the block at the place of the next record, with room for it whole. */
-static bool read_block(struct tt_segments *s, struct tt_segment_reader *reader)
+/* The rest of the block and what is behind it, the next record whole. */
+static bool read_on(struct tt_segments *s, struct tt_segment_reader *reader)
 {
     size_t needs = tt_reader_needs(&reader->records);
-    if (needs > reader->block_bytes && !block_reserve(s, reader, needs)) return false;
-    reader->place = tt_reader_place(&reader->records);
-    return read_at(s, reader, reader->block_bytes);
+    size_t bytes = has_plenty(s, TT_SEGMENT_BLOCK_BYTES_MAX) ? TT_SEGMENT_BLOCK_BYTES_MAX
+                                                             : TT_SEGMENT_BLOCK_BYTES;
+    uint64_t place = tt_reader_place(&reader->records);
+    if (!block_reserve(s, reader, needs > bytes ? needs : bytes, (size_t)(place - reader->place)))
+        return false;
+    reader->place = place;
+    size_t room = reader->block_bytes - reader->got;
+    size_t more = needs > reader->got ? needs - reader->got : 0;
+    if (more < TT_SEGMENT_BLOCK_BYTES) more = TT_SEGMENT_BLOCK_BYTES;
+    return read_behind(s, reader, more < room ? more : room);
 }
 
 /* The next step of finding where to begin; then reads there. */
 static bool seek(struct tt_segments *s, struct tt_segment_reader *reader)
 {
     if (tt_reader_find_step(&reader->find, &reader->place) == TT_MORE)
-        return read_at(s, reader, TT_READER_PROBE_BYTES);
+        return read_behind(s, reader, TT_READER_PROBE_BYTES);
     reader->seeking = false;
     tt_reader_init(&reader->records, reader->place, reader->end,
                    reader->end == reader->view->segment.end_place);
-    return read_block(s, reader);
+    return read_on(s, reader);
 }
 
 /* False: no memory for it. */
@@ -114,7 +169,7 @@ static bool begin(struct tt_segments *s, struct tt_segment_reader *reader)
     }
     tt_reader_init(&reader->records, reader->place, reader->end,
                    reader->end == reader->view->segment.end_place);
-    return read_block(s, reader);
+    return read_on(s, reader);
 }
 
 static void block_read(struct tt_file_read *read, int32_t result);
@@ -140,7 +195,7 @@ enum tt_status tt_segments_read(struct tt_segments *s, struct tt_client *client,
     reader->bound = bound;
     /* A place is good for the segment it was found in. */
     if (place > view->segment.base_place && place < view->segment.end_place) reader->place = place;
-    if (!block_reserve(s, reader, TT_SEGMENT_BLOCK_BYTES) || !begin(s, reader)) {
+    if (!block_reserve(s, reader, TT_SEGMENT_BLOCK_BYTES, 0) || !begin(s, reader)) {
         reader_free(s, reader);
         return TT_FULL;
     }
@@ -152,6 +207,7 @@ void tt_segments_forget(struct tt_segment_reader **reader)
 {
     /* What is under way goes on into its own block; the completion frees it. */
     (*reader)->client = NULL;
+    if ((*reader)->ready) reader_free((*reader)->segments, *reader);
     *reader = NULL;
 }
 
@@ -180,38 +236,90 @@ static void segment_ended(struct tt_segments *s, struct tt_segment_reader *reade
     part->place = 0;
 }
 
-/* Gives the client the records of a block. */
-static void take_block(struct tt_segments *s, struct tt_segment_reader *reader, size_t got)
+/* Gives the client records of the block until it has no room. Returns why it stopped: TT_OK: no
+ * room, or it wants no more; else as tt_reader_next(). */
+static enum tt_status take_records(struct tt_segment_reader *reader, struct tt_catchup_part *part)
 {
-    const struct tt_view *view = reader->view;
     struct tt_client *client = reader->client;
-    struct tt_catchup_part *part = tt_catchup_part(client, view->partition);
-    struct tt_bytes window = tt_bytes(reader->block, got);
-    bool room = true;
-    enum tt_status status = TT_OK;
+    struct tt_bytes window = tt_bytes(reader->block, reader->got);
+    bool room = tt_catchup_has_room(client);
     while (room && client->state == TT_CLIENT_CATCHUP && part->pos < reader->bound) {
         struct tt_record record;
-        status = tt_reader_next(&reader->records, reader->place, window, &record);
-        if (status != TT_OK) break;
-        room = tt_catchup_take_record(client, view->partition, &record);
+        enum tt_status status = tt_reader_next(&reader->records, reader->place, window, &record);
+        if (status != TT_OK) return status;
+        room = tt_catchup_take_record(client, reader->view->partition, &record);
         part->place = tt_reader_place(&reader->records);
     }
-    if (client->state != TT_CLIENT_CATCHUP || part->pos >= reader->bound || !room) {
+    return TT_OK;
+}
+
+/* What is left would not fill another batch, and there is more. */
+static bool wants_more(const struct tt_segment_reader *reader)
+{
+    uint64_t end = reader->place + reader->got;
+    return end - tt_reader_place(&reader->records) < TT_PULL_BYTES_MAX && end < reader->end &&
+           !reader->ended;
+}
+
+/* Takes what the client has room for; then reads on, or keeps the rest, or ends. Where memory is
+ * short the rest is let go: it is read again when there is room. Returns the bytes looked at. */
+static size_t take_block(struct tt_segments *s, struct tt_segment_reader *reader)
+{
+    struct tt_client *client = reader->client;
+    struct tt_catchup_part *part = tt_catchup_part(client, reader->view->partition);
+    uint64_t before = tt_reader_place(&reader->records);
+    reader->ready = false;
+    enum tt_status status = take_records(reader, part);
+    size_t looked = (size_t)(tt_reader_place(&reader->records) - before) + 1;
+    if (client->state != TT_CLIENT_CATCHUP || part->pos >= reader->bound) {
         finish(s, reader, false);
-    } else if (status == TT_MORE && got != 0) {
+    } else if (status == TT_OK && !has_plenty(s, 0)) {
+        finish(s, reader, false);
+    } else if (status == TT_OK && !wants_more(reader)) {
+        reader->ready = true;
+    } else if (status == TT_OK || (status == TT_MORE && !reader->ended)) {
         /* On with the next block, another turn's work: others may read meanwhile. */
-        if (!read_block(s, reader)) finish(s, reader, false);
+        if (!read_on(s, reader)) finish(s, reader, false);
     } else if (status == TT_END || status == TT_MORE) {
         segment_ended(s, reader);
         finish(s, reader, false);
     } else {
         tt_diag_write(s->shard->diag, TT_DIAG_ERROR, NULL, "segment_corrupt",
                       "partition %u: bad bytes in the segment of offset %llu at place %llu",
-                      view->partition, (unsigned long long)view->segment.first_offset,
+                      reader->view->partition,
+                      (unsigned long long)reader->view->segment.first_offset,
                       (unsigned long long)tt_reader_place(&reader->records));
         segment_ended(s, reader);
         finish(s, reader, true);
     }
+    return looked;
+}
+
+bool tt_segments_ready(const struct tt_segment_reader *reader)
+{
+    return reader->ready;
+}
+
+size_t tt_segments_step(struct tt_segment_reader *reader)
+{
+    TT_ASSERT(reader->ready && reader->client != NULL);
+    return take_block(reader->segments, reader);
+}
+
+bool tt_segments_tidy(struct tt_segments *s)
+{
+    uint32_t now_ms = (uint32_t)(s->shard->now_ns / 1000000);
+    bool more = false;
+    for (uint32_t i = tt_pool_next(&s->pool, 0); i != TT_SLOT_NONE;
+         i = tt_pool_next(&s->pool, i + 1)) {
+        struct tt_segment_reader *reader = tt_pool_at(&s->pool, i);
+        if (!reader->ready) continue;
+        if (now_ms - reader->client->taken_ms > KEEP_MS)
+            finish(s, reader, false);
+        else
+            more = true;
+    }
+    return more;
 }
 
 /* The segment cannot be read. */
@@ -243,6 +351,8 @@ static void block_read(struct tt_file_read *read, int32_t result)
         tt_reader_find_probe(&reader->find, tt_bytes(reader->block, (size_t)result));
         if (!seek(s, reader)) finish(s, reader, false);
     } else {
-        take_block(s, reader, (size_t)result);
+        reader->ended = result == 0;
+        reader->got += (size_t)result;
+        (void)take_block(s, reader);
     }
 }
