@@ -7,11 +7,12 @@
 #include "broker/metrics.h"
 #include "broker/process.h"
 #include "broker/status.h"
+#include "shard/http/assets.h"
 #include "shard/http/routes.h"
 
 #define OPERATION       2u  /* of completion tokens; the acceptor's is 1 */
 #define CONNECTIONS_MAX 64u /* operators and scrapers, not clients */
-#define ROUTES          8u
+#define ROUTES          9u
 
 struct tt_operations {
     struct tt_io *io;
@@ -119,8 +120,15 @@ static enum tt_status serve(struct tt_operations *o, struct tt_timers *timers)
     return tt_connections_create(&o->connections, o->io, timers, &options, &hooks);
 }
 
+static struct tt_exchange *dashboard(void *context, const struct tt_request *request)
+{
+    (void)context;
+    return tt_assets_reply(request, TT_BYTES_LITERAL("dashboard/"));
+}
+
 static void make_routes(struct tt_operations *o)
 {
+    static char up[] = "../";
     const struct tt_route rows[] = {
         {.path = "/healthz", .methods = TT_ROUTE_GET, .handler = healthz, .context = o},
         {.path = "/readyz", .methods = TT_ROUTE_GET, .handler = readyz, .context = o},
@@ -134,6 +142,15 @@ static void make_routes(struct tt_operations *o)
          .methods = TT_ROUTE_DELETE,
          .handler = tt_clients_end,
          .context = o->clients},
+        {.path = "/", .methods = TT_ROUTE_GET, .handler = dashboard},
+        {.path = "/dashboard/",
+         .methods = TT_ROUTE_GET,
+         .handler = tt_assets_redirect,
+         .context = up},
+        {.path = "/dashboard/",
+         .methods = TT_ROUTE_GET,
+         .below = true,
+         .handler = tt_assets_handle},
     };
     _Static_assert(sizeof rows / sizeof rows[0] <= ROUTES, "there is room for all of them");
     memcpy(o->table, rows, sizeof rows);

@@ -66,11 +66,12 @@ static void write_shard(struct tt_writer *w, const struct tt_operations_view *vi
     tt_write_format(
         w,
         ",\"clients\":{\"opening\":%llu,\"snapshot\":%llu,\"catchup\":%llu,\"live\":%llu,"
-        "\"closing\":%llu}",
+        "\"conflating\":%llu,\"closing\":%llu}",
         (unsigned long long)tt_metric_get(&m->clients_opening),
         (unsigned long long)tt_metric_get(&m->clients_snapshot),
         (unsigned long long)tt_metric_get(&m->clients_catchup),
         (unsigned long long)tt_metric_get(&m->clients_live),
+        (unsigned long long)tt_metric_get(&m->clients_conflating),
         (unsigned long long)tt_metric_get(&m->clients_closing));
     write_u64(w, "events", tt_metric_get(&m->events_http));
     write_u64(w, "deliveries", tt_metric_get(&m->deliveries_sse));
@@ -78,8 +79,9 @@ static void write_shard(struct tt_writer *w, const struct tt_operations_view *vi
     write_u64(w, "outboxBytes", tt_metric_get(&m->outbox_bytes));
     write_u64(w, "frameBytes", tt_metric_get(&m->frame_bytes));
     write_u64(w, "catchupBytes", tt_metric_get(&m->catchup_bytes));
-    tt_write_format(w, ",\"busyRatio\":%.4f,\"longestTurnMs\":%.3f}", view->busy_ratio[shard],
-                    (double)tt_metric_get(&m->turn_max_ns) / 1e6);
+    tt_write_format(w, ",\"busyRatio\":%.4f,\"longestTurnMs\":%.3f,\"longestRecentTurnMs\":%.3f}",
+                    view->busy_ratio[shard], (double)tt_metric_get(&m->turn_max_ns) / 1e6,
+                    (double)tt_metric_get(&m->turn_recent_max_ns) / 1e6);
 }
 
 static void write_partition(struct tt_writer *w, const struct tt_operations_view *view,
@@ -138,7 +140,9 @@ void tt_status_write(struct tt_writer *w, const struct tt_operations_view *view)
     write_u64(w, "valuesMemoryBytes", values);
     write_u64(w, "indexMemoryBytes", indexes);
     write_u64(w, "freeBytes", tt_process_free_bytes(c->data));
-    tt_write_text(w, "},\"shards\":[");
+    tt_write_text(w, "},\"readiness\":");
+    tt_status_write_readiness(w, view);
+    tt_write_text(w, ",\"shards\":[");
     for (uint32_t i = 0; i < shards; i++) write_shard(w, view, i);
     tt_write_text(w, "],\"partitions\":[");
     for (uint32_t i = 0; view->world != NULL && i < view->world->partitions_count; i++)

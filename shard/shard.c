@@ -517,6 +517,18 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+static void note_turn(struct tt_shard *shard, uint64_t began_ns, uint64_t ended_ns)
+{
+    uint64_t length_ns = ended_ns - began_ns;
+    if (ended_ns / UINT64_C(1000000000) != shard->turns_second) {
+        shard->turns_second = ended_ns / UINT64_C(1000000000);
+        tt_metric_set(&shard->metrics.turn_recent_max_ns, shard->turns_longest_ns);
+        shard->turns_longest_ns = 0;
+    }
+    if (length_ns > shard->turns_longest_ns) shard->turns_longest_ns = length_ns;
+    tt_metric_raise(&shard->metrics.turn_max_ns, length_ns);
+}
+
 static void turn(struct tt_shard *shard)
 {
     shard->now_ns = tt_io_now_ns(shard->io);
@@ -543,7 +555,7 @@ static void turn(struct tt_shard *shard)
     tt_peers_ring(shard->world->peers, shard->index, false);
     if (tt_metric_get(&shard->metrics.turns) % FIGURES_EVERY == 0 || !more) update_figures(shard);
     tt_metric_add(&shard->metrics.turns, 1);
-    tt_metric_raise(&shard->metrics.turn_max_ns, tt_io_now_ns(shard->io) - began_ns);
+    note_turn(shard, began_ns, tt_io_now_ns(shard->io));
     if (tt_tail_turn(shard->world->readers, shard->index)) wake_owners(shard);
     uint64_t until =
         earlier(earlier(tt_timers_next_ns(shard->timers), tt_owner_next_ns(shard)), drain_ns);

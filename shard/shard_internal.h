@@ -55,7 +55,9 @@ struct tt_shard {
     char io_why[160];
     struct tt_timers *timers;
     struct tt_connections *connections;
-    uint64_t now_ns; /* read once a turn */
+    uint64_t now_ns;       /* read once a turn */
+    uint64_t turns_second; /* of the clock: whose longest turn is */
+    uint64_t turns_longest_ns;
     int64_t wall_us;
 
     /* fanout/ */

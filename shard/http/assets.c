@@ -46,12 +46,17 @@ struct tt_exchange *tt_assets_reply(const struct tt_request *request, struct tt_
         /* The files belong to this build: asked for anew each time, mostly answered by 304. */
         {"Cache-Control", TT_BYTES_LITERAL("no-cache")},
         {"X-Content-Type-Options", TT_BYTES_LITERAL("nosniff")},
+        /* The pages need nothing from elsewhere, and no page of elsewhere may frame their buttons.
+         */
+        {"Content-Security-Policy",
+         TT_BYTES_LITERAL("default-src 'self'; base-uri 'none'; form-action 'none'; "
+                          "frame-ancestors 'none'")},
     };
     struct tt_response response = {
         .status = 200,
         .content_type = asset->content_type,
         .headers = headers,
-        .headers_count = 3,
+        .headers_count = 4,
     };
     if (known.data != NULL && tag_is_known(known, headers[0].value)) {
         response.status = 304;
