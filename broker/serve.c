@@ -106,6 +106,7 @@ static void fill_options(struct serving *s, enum tt_io_kind kind)
         .clients_per_address_max = (uint32_t)c->max_clients_per_address,
         .channels_per_client_max = (uint32_t)c->max_channels_per_client,
         .outbox_bytes = c->outbox_bytes,
+        .conflate_wait_ms = (uint32_t)c->conflate_wait_ms,
         .frame_bytes = c->frame_bytes,
         .catchup_bytes = c->catchup_bytes,
         .max_replay = c->max_replay,

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "proto/base/assert.h"
+#include "shard/client/conflate.h"
 #include "shard/client/sse.h"
 #include "shard/http/ack.h"
 #include "shard/replay/age.h"
@@ -135,7 +136,7 @@ static uint64_t key_of(struct tt_shard *shard, const struct tt_client *client)
     switch (shard->roster->request->sort) {
     case TT_ROSTER_LAG: return lag_of(shard, client, &worst);
     case TT_ROSTER_ACKED: return tt_ack_lag(client, shard->heads, &lag) ? lag + 1 : 0;
-    case TT_ROSTER_OUTBOX: return client->outbox.bytes;
+    case TT_ROSTER_OUTBOX: return client->outbox.bytes + tt_conflate_bytes(client);
     case TT_ROSTER_AGE: return UINT32_MAX - client->since_s;
     }
     TT_UNREACHABLE();
@@ -151,7 +152,10 @@ static bool age_of(struct tt_shard *shard, const struct tt_client *client, uint3
         *age_ms = 0;
         return true;
     }
-    if (client->catchup == NULL) {
+    if (client->state == TT_CLIENT_CONFLATING) {
+        const struct tt_conflate_entry *e = tt_conflate_list_first(&client->conflate->list);
+        if (e != NULL) age_us = shard->wall_us - e->frame->taken_us;
+    } else if (client->catchup == NULL) {
         struct tt_outbox_walk walk = {0};
         struct tt_frame *f;
         while ((f = tt_outbox_walk(&client->outbox, &walk)) != NULL) {
@@ -193,8 +197,8 @@ static void describe(struct tt_shard *shard, const struct tt_client *client, uin
         .lag = lag_of(shard, client, &worst),
         .since_s = client->since_s,
         .silent_ms = (uint32_t)(shard->now_ns / 1000000) - client->taken_ms,
-        .outbox_bytes = client->outbox.bytes,
-        .outbox_frames = client->outbox.count,
+        .outbox_bytes = client->outbox.bytes + tt_conflate_bytes(client),
+        .outbox_frames = client->outbox.count + tt_conflate_count(client),
         .shard = shard->index,
         .state = client->state,
         .policy = client->policy,

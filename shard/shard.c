@@ -4,6 +4,7 @@
 
 #include "proto/base/assert.h"
 #include "shard/admission.h"
+#include "shard/client/conflate.h"
 #include "shard/client/opening.h"
 #include "shard/client/sse.h"
 #include "shard/drain.h"
@@ -210,6 +211,7 @@ enum tt_status tt_shard_create(struct tt_shard **out, const struct tt_world *wor
     tt_frame_memory_init(&shard->frames, options->frame_bytes);
     tt_frame_memory_init(&shard->replay_frames, options->catchup_bytes);
     tt_outbox_pool_init(&shard->outboxes);
+    tt_conflate_pool_init(&shard->conflate_pool);
     tt_list_init(&shard->lagging);
     struct tt_writer w = tt_writer(shard->demo_path, sizeof shard->demo_path - 1);
     tt_write_text(&w, options->connections.prefix == NULL ? "" : options->connections.prefix);
@@ -255,6 +257,7 @@ void tt_shard_destroy(struct tt_shard **out)
     tt_subscriptions_destroy(&shard->subscriptions);
     tt_pool_deinit(&shard->clients);
     tt_outbox_pool_deinit(&shard->outboxes);
+    tt_conflate_pool_deinit(&shard->conflate_pool);
     tt_frame_memory_deinit(&shard->frames);
     tt_frame_memory_deinit(&shard->replay_frames);
     tt_scratch_deinit(&shard->scratch);
@@ -318,6 +321,7 @@ static enum tt_status start(struct tt_shard *shard)
     status = tt_timers_create(&shard->timers, shard->now_ns);
     if (status != TT_OK) return status;
     shard->heartbeat_kind = tt_timers_kind(shard->timers, shard, heartbeat_expired);
+    shard->tick_kind = tt_timers_kind(shard->timers, shard, tt_conflate_ticked);
     tt_replay_start(shard);
     struct tt_connections_hooks hooks = {.context = shard,
                                          .handler = tt_routes_handle,
@@ -483,7 +487,9 @@ static void update_figures(struct tt_shard *shard)
     tt_metric_set(&m->replay_index_bytes, tt_replay_index_bytes(shard));
     tt_metric_set(&m->frame_allocations,
                   shard->frames.allocations + shard->replay_frames.allocations);
-    tt_metric_set(&m->outbox_bytes, shard->outboxes.blocks * sizeof(struct tt_outbox_block));
+    tt_metric_set(&m->outbox_bytes,
+                  shard->outboxes.blocks * sizeof(struct tt_outbox_block) +
+                      shard->conflate_pool.entries * sizeof(struct tt_conflate_entry));
     tt_metric_set(&m->connection_bytes, tt_connections_bytes(shard->connections));
 }
 

@@ -64,6 +64,7 @@ struct tt_shard_options {
     uint32_t clients_per_address_max; /* 0: no limit */
     uint32_t channels_per_client_max;
     size_t outbox_bytes;
+    uint32_t conflate_wait_ms; /* 0: a channel's wait seals nothing */
     size_t frame_bytes;
     size_t catchup_bytes;
     uint64_t max_replay; /* events of a partition for one request; 0: no limit */

@@ -6,6 +6,7 @@
 #include "proto/base/pool.h"
 #include "proto/event/cursor.h"
 #include "shard/client/client.h"
+#include "shard/client/conflate_list.h"
 #include "shard/client/private_id.h"
 #include "shard/diag.h"
 #include "shard/fanout/arrivals.h"
@@ -70,6 +71,9 @@ struct tt_shard {
     struct tt_pool clients;
     struct tt_outbox_pool outboxes;
     uint8_t heartbeat_kind; /* of timers */
+    uint8_t tick_kind;
+    uint32_t conflating; /* clients with a policy that conflates: frames need their channels */
+    struct tt_conflate_pool conflate_pool;
     struct tt_hash_key session_key;
     struct tt_list lagging; /* lag.c: clients that skip at the next step of the replay */
     uint64_t drain_from_ns; /* drain.c: pacing */

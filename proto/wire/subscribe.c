@@ -78,28 +78,10 @@ static enum tt_status not_allowed(struct parse *p, const struct parameter *param
 
 /* ---- what this version does not have ---- */
 
-/* Values and whole parameters of the surface that are refused here; to have one, take it out. */
-static bool is_later(const struct parameter *parameter, struct tt_bytes value)
+/* Parameters of the surface that are refused here; to have one, give it another kind. */
+static bool is_later(const struct parameter *parameter)
 {
-    switch (parameter->kind) {
-    case KIND_LATER:
-    case KIND_MAX_RATE: return true;
-    case KIND_POLICY: return tt_bytes_is(value, "conflate");
-    case KIND_FROM:
-    case KIND_CHANNELS:
-    case KIND_TYPES:
-    case KIND_CURSOR:
-    case KIND_LAST:
-    case KIND_FORMAT:
-    case KIND_EVENT:
-    case KIND_HEARTBEAT:
-    case KIND_MAX_LAG:
-    case KIND_PING:
-    case KIND_PAD:
-    case KIND_LABEL:
-    case KIND_IGNORED: return false;
-    }
-    return false;
+    return parameter->kind == KIND_LATER;
 }
 
 /* ---- single values, decoded ---- */
@@ -430,7 +412,7 @@ static enum tt_status query_parameter(struct parse *p, const struct parameter *p
     if (status != TT_OK)
         return fail(p, "invalid_parameter", parameter->name, raw,
                     TT_BYTES_LITERAL("is not percent-encoded UTF-8"), parameter->allowed);
-    if (is_later(parameter, value))
+    if (is_later(parameter))
         return fail(p, "not_supported", parameter->name, value,
                     TT_BYTES_LITERAL("is not supported by this version"),
                     parameter->allowed[0] == 0 ? NULL : parameter->allowed);
@@ -518,9 +500,6 @@ static enum tt_status json_parameter(struct parse *p, const struct parameter *pa
         return TT_OK;
     }
     if (!good) return not_allowed(p, parameter, value->text);
-    if (is_later(parameter, text))
-        return fail(p, "not_supported", parameter->name, text,
-                    TT_BYTES_LITERAL("is not supported by this version"), parameter->allowed);
     return set_value(p, parameter, text);
 }
 

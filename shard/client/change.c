@@ -132,8 +132,8 @@ static enum tt_status apply(struct tt_client *client, const struct tt_change *ch
                             const struct tt_snapshot_options *snapshot)
 {
     if (!swap_subscription(client, change, old, old_count)) return TT_ENOMEM;
-    bool live = client->state == TT_CLIENT_LIVE;
-    tt_lag_unknown(client); /* what lies behind its place is others than before */
+    bool live = client->catchup == NULL; /* or CONFLATING */
+    tt_lag_unknown(client);              /* what lies behind its place is others than before */
     bool good = !wider || !live || widen(client, true);
     tt_client_move(client,
                    snapshot->patterns_count != 0 ? TT_CLIENT_SUBSCRIBED_SNAPSHOT

@@ -4,6 +4,7 @@
 
 #include "proto/base/assert.h"
 #include "shard/admission.h"
+#include "shard/client/conflate.h"
 #include "shard/client/lag.h"
 #include "shard/client/sse.h"
 #include "shard/replay/catchup.h"
@@ -57,6 +58,8 @@ void tt_client_destroy(struct tt_client *client)
     tt_admission_release(client);
     tt_subscriptions_remove(shard->subscriptions, client->slot, &client->subscription);
     tt_catchup_destroy(client);
+    tt_conflate_end(client);
+    if (tt_client_conflates(client)) shard->conflating--;
     tt_outbox_clear(&client->outbox, &shard->outboxes);
     if (client->extra != NULL) {
         tt_lag_destroy(&client->extra->lag);
@@ -85,6 +88,10 @@ bool tt_client_wants(const struct tt_client *client, struct tt_bytes type)
 
 uint64_t tt_client_first_arrival(const struct tt_client *client)
 {
+    if (client->state == TT_CLIENT_CONFLATING) {
+        const struct tt_conflate_entry *e = tt_conflate_list_first(&client->conflate->list);
+        return e == NULL ? 0 : e->frame->arrival;
+    }
     struct tt_outbox_walk walk = {0};
     struct tt_frame *f = tt_outbox_walk(&client->outbox, &walk);
     /* A frame of which one byte was taken counts as sent. */
@@ -113,6 +120,8 @@ void tt_client_sent_vector(const struct tt_client *client, uint64_t *vector)
 {
     if (client->catchup != NULL)
         tt_client_queued_vector(client, vector);
+    else if (client->state == TT_CLIENT_CONFLATING)
+        tt_conflate_places(client, vector);
     else
         place_vector(client, vector);
 }
@@ -141,7 +150,8 @@ void tt_client_write_cursor(const struct tt_client *client, const uint64_t *vect
 static void begin_catchup(struct tt_client *client, const uint64_t *pos)
 {
     struct tt_shard *shard = client->shard;
-    if (tt_catchup_create(client, pos) != TT_OK) {
+    if (tt_catchup_create(client, pos) != TT_OK ||
+        (tt_client_conflates(client) && tt_conflate_begin(client, 0) != TT_OK)) {
         tt_client_abort(client, TT_CLOSE_INTERNAL);
         return;
     }
@@ -149,17 +159,31 @@ static void begin_catchup(struct tt_client *client, const uint64_t *pos)
     tt_metric_add(&shard->metrics.replays, 1);
 }
 
-/* From LIVE to its place in the log. */
+/* From LIVE or CONFLATING to its place in the log. */
 static void demote(struct tt_client *client)
 {
     struct tt_shard *shard = client->shard;
-    TT_ASSERT(client->state == TT_CLIENT_LIVE); /* from OPENING: tt_client_begin */
-    place_vector(client, shard->vector);
+    if (client->state == TT_CLIENT_CONFLATING) {
+        tt_conflate_places(client, shard->vector);
+        tt_conflate_drop(client);
+    } else {
+        TT_ASSERT(client->state == TT_CLIENT_LIVE); /* from OPENING: tt_client_begin */
+        place_vector(client, shard->vector);
+    }
     tt_lag_dropping(client);
     if (tt_outbox_drop_events(&client->outbox, &shard->outboxes) != TT_OK)
         tt_client_abort(client, TT_CLOSE_INTERNAL);
     else
         begin_catchup(client, shard->vector);
+}
+
+/* From LIVE: what waits becomes the dirty list. */
+static void conflate(struct tt_client *client)
+{
+    if (tt_conflate_begin(client, 0) == TT_OK)
+        tt_conflate_take_outbox(client);
+    else
+        tt_client_abort(client, TT_CLOSE_INTERNAL);
 }
 
 void tt_client_move(struct tt_client *client, enum tt_client_event event,
@@ -171,10 +195,15 @@ void tt_client_move(struct tt_client *client, enum tt_client_event event,
     TT_ASSERT(to != TT_CLIENT_STATES);
     switch (to) {
     case TT_CLIENT_LIVE:
+    case TT_CLIENT_CONFLATING:
         tt_catchup_destroy(client);
         tt_lag_joined(client);
         client->id_place = 0; /* ids were private: the next heartbeat gives the live one */
         set_state(client, to);
+        if (to == TT_CLIENT_LIVE)
+            tt_conflate_finish(client);
+        else if (from == TT_CLIENT_LIVE)
+            conflate(client);
         return;
     case TT_CLIENT_CATCHUP:
         if (from == TT_CLIENT_CATCHUP) {
@@ -200,12 +229,12 @@ void tt_client_move(struct tt_client *client, enum tt_client_event event,
         set_state(client, to);
         /* Its last bytes may wait for the peer for long: what it would have read next must not. */
         if (client->catchup != NULL) tt_snapshot_destroy(&client->catchup->snapshot);
+        if (client->conflate != NULL) tt_conflate_drop(client);
         if (tt_outbox_drop_events(&client->outbox, &shard->outboxes) != TT_OK)
             tt_exchange_abort(&client->exchange, TT_CLOSE_INTERNAL);
         else if (client->started)
             tt_exchange_ready(&client->exchange); /* pull finishes what is left, then aborts */
         return;
-    case TT_CLIENT_CONFLATING:
     case TT_CLIENT_OPENING:
     case TT_CLIENT_STATES: break;
     }
@@ -236,6 +265,10 @@ void tt_client_finish(struct tt_client *client, enum tt_close_reason reason, str
 void tt_client_queue(struct tt_client *client, struct tt_frame *frame)
 {
     struct tt_shard *shard = client->shard;
+    if (TT_UNLIKELY(client->conflate != NULL) && tt_conflate_takes(frame)) {
+        tt_conflate_queue(client, frame);
+        return;
+    }
     if (tt_outbox_push(&client->outbox, &shard->outboxes, frame) != TT_OK) {
         tt_frame_put(&frame);
         tt_client_abort(client, TT_CLOSE_INTERNAL);
@@ -343,7 +376,7 @@ void tt_client_begin(struct tt_client *client, const struct tt_resume *resume, c
         if (client->state == TT_CLIENT_CATCHUP) tt_catchup_limit(client, shard->options.max_replay);
         break;
     case TT_CLIENT_LIVE: set_state(client, TT_CLIENT_LIVE); break;
-    case TT_CLIENT_CONFLATING:
+    case TT_CLIENT_CONFLATING: set_state(client, TT_CLIENT_CONFLATING); break; /* max_rate */
     case TT_CLIENT_OPENING:
     case TT_CLIENT_CLOSING:
     case TT_CLIENT_STATES: TT_UNREACHABLE();

@@ -17,6 +17,7 @@
 
 struct tt_shard;
 struct tt_catchup;
+struct tt_conflate;
 struct tt_event;
 struct tt_lag;
 
@@ -44,6 +45,7 @@ struct tt_client {
     struct tt_catchup *catchup;    /* while it catches up, else null */
     struct tt_client_extra *extra; /* null: no types, no label */
     struct tt_opening *opening;    /* opening.c's, while OPENING */
+    struct tt_conflate *conflate;  /* while it conflates (conflate.h), else null */
     struct tt_outbox outbox;
     struct tt_timer timer; /* heartbeat */
     uint64_t address_key;  /* admission.c: the counter of its address */

@@ -180,7 +180,8 @@ static struct tt_conflate_entry *give_way(struct tt_conflate_list *l, const stru
     struct tt_conflate_entry *open = find(l, frame->channel, TT_CONFLATE_OPEN);
     *since_ms = now_ms;
     if (open == NULL) return NULL;
-    if (frame->channel & TT_FRAME_NEVER_CONFLATE) {
+    bool held = l->held && open->pull == l->pulls;
+    if (held || (frame->channel & TT_FRAME_NEVER_CONFLATE)) {
         seal(l, open);
         return NULL;
     }
@@ -201,6 +202,7 @@ enum tt_status tt_conflate_list_add(struct tt_conflate_list *l, struct tt_frame 
     if (e == NULL) return TT_ENOMEM;
     e->frame = frame;
     e->seal = TT_CONFLATE_SEALED;
+    e->pull = (uint8_t)(l->pulls + 128); /* by none of late */
     struct tt_conflate_entry *old = NULL;
     if (is_event(frame)) {
         old = give_way(l, frame, now_ms, &e->since_ms);

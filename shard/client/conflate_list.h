@@ -7,7 +7,8 @@
  *   - events marked "conflate":false, and the entry of their channel that stood before them;
  *   - an entry whose channel has waited for `wait_ms`, or a busy channel would starve at the list's
  *     end: at most one such entry and one open one stand for a channel;
- *   - all of them when a tick releases the list (max_rate).
+ *   - all of them when a tick releases the list (max_rate);
+ *   - those that a send is under way for, while it is (`held`).
  * RESYNC and GAP frames (frame.h) stand in the list, too, and no event passes them.
  *
  * What was skipped is counted exactly: an event that gave way is counted at the next entry of its
@@ -39,6 +40,7 @@ struct tt_conflate_entry {
     struct tt_skipped skipped;       /* between the entry before it in its partition and this one */
     uint32_t since_ms;               /* since when its channel waits */
     uint8_t seal;                    /* enum tt_conflate_seal */
+    uint8_t pull;                    /* low bits of the number of the last pull that offered it */
 };
 
 enum tt_conflate_seal {
@@ -66,6 +68,8 @@ struct tt_conflate_list {
     uint32_t released; /* of them, from the head on: what a tick has let go */
     uint32_t bytes;
     uint32_t wait_ms; /* 0: a channel's wait seals nothing */
+    uint8_t pulls;    /* low bits of their number */
+    bool held;        /* what the last one offered does not give way */
 };
 
 /* What an entry costs beside its frame's bytes. */

@@ -5,6 +5,7 @@
 #include "proto/base/assert.h"
 #include "proto/wire/http1_parse.h"
 #include "shard/admission.h"
+#include "shard/client/conflate.h"
 #include "shard/client/lag.h"
 #include "shard/client/sse.h"
 #include "shard/replay/since.h"
@@ -184,10 +185,12 @@ static void begin(struct tt_client *client)
     struct tt_opening *o = client->opening;
     struct tt_subscribe *subscribe = &o->subscribe;
     client->policy = (uint8_t)subscribe->policy;
+    if (tt_client_conflates(client)) shard->conflating++;
     client->ping_event = subscribe->ping_event;
     if (subscribe->heartbeat_ms != 0) client->heartbeat_ms = subscribe->heartbeat_ms;
     o->pos = calloc(shard->world->partitions_count, sizeof *o->pos);
     if (o->pos == NULL || !keep_extra(client, subscribe) ||
+        (subscribe->tick_ns != 0 && tt_conflate_begin(client, subscribe->tick_ns) != TT_OK) ||
         tt_subscriptions_add(shard->subscriptions, client->slot, subscribe->patterns,
                              subscribe->patterns_count, &client->subscription) != TT_OK) {
         answer_overload(client, "out of memory");

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "proto/base/assert.h"
+#include "shard/client/conflate.h"
 #include "shard/client/sse.h"
 #include "shard/replay/batch.h"
 #include "shard/replay/catchup.h"
@@ -104,8 +105,8 @@ enum tt_pull tt_private_pull(struct tt_client *client, size_t budget, struct tt_
             (struct tt_slice){c->carry->data + c->carry_sent, c->carry->bytes - c->carry_sent};
         bytes += slices[0].size;
     }
-    struct tt_outbox_walk walk = {0};
-    struct tt_frame *f = tt_outbox_walk(&client->outbox, &walk);
+    struct tt_client_walk walk = {0};
+    struct tt_frame *f = tt_client_walk(client, &walk);
     if (f != NULL) {
         uint8_t *memory = scratch_get(&shard->scratch);
         if (memory == NULL) f = NULL;
@@ -117,7 +118,7 @@ enum tt_pull tt_private_pull(struct tt_client *client, size_t budget, struct tt_
             tt_writer(memory == NULL ? NULL : memory + OFFERS_MAX * sizeof *c->offers,
                       memory == NULL ? 0 : TT_PRIVATE_ID_BYTES_MAX);
         for (; f != NULL && n + 2 <= slices_max && bytes < budget && c->offers_count < OFFERS_MAX;
-             f = tt_outbox_walk(&client->outbox, &walk)) {
+             f = tt_client_walk(client, &walk)) {
             uint32_t sent = c->offers_count == 0 ? client->outbox.sent : 0;
             struct tt_catchup_offer *offer = &c->offers[c->offers_count];
             *offer = (struct tt_catchup_offer){0};
@@ -174,6 +175,7 @@ void tt_private_taken(struct tt_client *client, size_t bytes)
     }
     for (uint32_t i = 0; i < c->offers_count && bytes > 0; i++) {
         const struct tt_catchup_offer *offer = &c->offers[i];
+        if (tt_outbox_empty(&client->outbox)) tt_conflate_next(client);
         struct tt_frame *f = tt_outbox_first(&client->outbox);
         if (client->outbox.sent == 0) advance(client, f);
         if (bytes < offer->frame_bytes) {

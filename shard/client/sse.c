@@ -4,6 +4,7 @@
 
 #include "proto/base/assert.h"
 #include "shard/client/change.h"
+#include "shard/client/conflate.h"
 #include "shard/client/lag.h"
 #include "shard/replay/catchup.h"
 #include "shard/shard_internal.h"
@@ -226,13 +227,14 @@ static struct tt_frame *heartbeat_frame(struct tt_client *client)
     struct tt_writer cursor = tt_writer(id, sizeof id);
     /* The outbox is empty, so everything up to here was sent: the cursor may move there. Before a
      * snapshot's end there is none. */
-    bool has_id = client->state != TT_CLIENT_SNAPSHOT &&
+    bool all_sent = tt_conflate_empty(client); /* else it waits for a tick */
+    bool has_id = client->state != TT_CLIENT_SNAPSHOT && all_sent &&
                   (client->catchup != NULL || client->id_place != shard->arrivals.sequence);
     if (has_id) {
         tt_client_queued_vector(client, shard->vector);
         tt_client_write_cursor(client, shard->vector, &cursor);
     }
-    client->id_place = shard->arrivals.sequence;
+    if (all_sent) client->id_place = shard->arrivals.sequence;
     uint8_t text[128 + sizeof id];
     struct tt_writer w = tt_writer(text, sizeof text);
     int64_t wall_ms = shard->wall_us / 1000;
@@ -282,7 +284,7 @@ void tt_sse_heartbeat(struct tt_client *client)
     uint32_t wait_ms = heartbeat_wait_ms(client);
     if (silent_ms < wait_ms) {
         wait_ms -= silent_ms;
-    } else if (tt_outbox_empty(&client->outbox) &&
+    } else if (tt_outbox_empty(&client->outbox) && tt_conflate_sendable(client) == 0 &&
                (client->catchup == NULL || client->catchup->carry == NULL) &&
                client->state != TT_CLIENT_OPENING && client->state != TT_CLIENT_CLOSING) {
         struct tt_frame *f = heartbeat_frame(client);
@@ -307,10 +309,10 @@ enum tt_pull tt_sse_pull(struct tt_exchange *x, size_t budget, struct tt_slice *
         unsigned n = 0;
         size_t bytes = 0;
         uint32_t sent = client->outbox.sent;
-        struct tt_outbox_walk walk = {0};
+        struct tt_client_walk walk = {0};
         struct tt_frame *f;
         while (n + 2 <= slices_max && bytes < budget &&
-               (f = tt_outbox_walk(&client->outbox, &walk)) != NULL) {
+               (f = tt_client_walk(client, &walk)) != NULL) {
             unsigned more = tt_sse_frame_slices(client, f, sent, slices + n);
             for (unsigned i = 0; i < more; i++) bytes += slices[n++].size;
             sent = 0;
@@ -353,11 +355,13 @@ void tt_sse_taken(struct tt_exchange *x, size_t bytes)
     if (client->catchup != NULL) {
         tt_private_taken(client, bytes);
         if (!tt_outbox_empty(&client->outbox) || client->state == TT_CLIENT_CLOSING ||
+            tt_conflate_sendable(client) != 0 ||
             (client->catchup != NULL && client->catchup->carry != NULL))
             tt_exchange_ready(x);
         return;
     }
     while (bytes != 0) {
+        if (tt_outbox_empty(&client->outbox)) tt_conflate_next(client);
         struct tt_frame *f = tt_outbox_first(&client->outbox);
         size_t left = tt_sse_frame_bytes(client, f) - client->outbox.sent;
         if (bytes < left) {
@@ -367,6 +371,8 @@ void tt_sse_taken(struct tt_exchange *x, size_t bytes)
         bytes -= left;
         tt_sse_frame_taken(client);
     }
-    if (!tt_outbox_empty(&client->outbox) || client->state == TT_CLIENT_CLOSING)
+    if (TT_UNLIKELY(client->conflate != NULL)) tt_conflate_taken(client);
+    if (!tt_outbox_empty(&client->outbox) || tt_conflate_sendable(client) != 0 ||
+        client->state == TT_CLIENT_CLOSING)
         tt_exchange_ready(x);
 }

@@ -245,6 +245,11 @@ static void gone(struct tt_connection *c)
     engine->hooks.gone(engine->hooks.context, &peer, reason);
 }
 
+bool tt_exchange_sends(const struct tt_exchange *x)
+{
+    return x->connection != NULL && x->connection->sending;
+}
+
 void tt_exchange_abort(struct tt_exchange *x, enum tt_close_reason reason)
 {
     TT_ASSERT(x->connection != NULL);

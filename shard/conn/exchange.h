@@ -104,6 +104,8 @@ struct tt_response {
 void tt_exchange_start(struct tt_exchange *x, const struct tt_response *response);
 /* There is something to pull (or END/ABORT to say). Cheap; may be called again and again. */
 void tt_exchange_ready(struct tt_exchange *x);
+/* A send of what was pulled last is under way: its slices must stay, in order, until taken(). */
+bool tt_exchange_sends(const struct tt_exchange *x);
 /* Takes body bytes again. */
 void tt_exchange_resume_body(struct tt_exchange *x);
 /* The peer's address; valid while the exchange has a connection. */

@@ -84,6 +84,14 @@ static struct tt_bytes write_id(struct tt_shard *shard, const struct tt_placed_e
     return tt_writer_bytes(w);
 }
 
+/* What a dirty list knows an event by. */
+static uint64_t conflation_channel(const struct tt_shard *shard, const struct tt_event *event)
+{
+    uint64_t hash = tt_hash(&shard->world->hash_key, event->channel);
+    bool never = (event->flags & TT_EVENT_NEVER_CONFLATE) != 0;
+    return never ? hash | TT_FRAME_NEVER_CONFLATE : hash & ~TT_FRAME_NEVER_CONFLATE;
+}
+
 struct tt_frame *tt_fanout_encode(struct tt_shard *shard, struct tt_frame_memory *memory,
                                   const struct tt_placed_event *placed, unsigned form,
                                   const uint64_t *vector)
@@ -103,6 +111,7 @@ struct tt_frame *tt_fanout_encode(struct tt_shard *shard, struct tt_frame_memory
     f->offset = placed->position.offset;
     f->partition = placed->position.partition;
     f->taken_us = placed->event.taken_us;
+    if (shard->conflating != 0) f->channel = conflation_channel(shard, &placed->event);
     tt_sse_event_write(f->data, &layout, placed, sse, id);
     tt_metric_add(&shard->metrics.frames, 1);
     return f;
@@ -126,8 +135,9 @@ static void queue_to(struct tt_shard *shard, struct tt_client *client,
 {
     bool catching_up = client->state == TT_CLIENT_CATCHUP;
     uint32_t partition = placed->position.partition;
-    bool queues = catching_up ? tt_catchup_queues(client, partition, placed->position.offset)
-                              : client->state == TT_CLIENT_LIVE;
+    bool queues = catching_up
+                      ? tt_catchup_queues(client, partition, placed->position.offset)
+                      : client->state == TT_CLIENT_LIVE || client->state == TT_CLIENT_CONFLATING;
     if (!queues) {
         if (TT_UNLIKELY(client->extra != NULL)) tt_lag_missed(client, placed);
         return;
@@ -217,22 +227,25 @@ bool tt_fanout_read(struct tt_shard *shard)
     return tt_fanout_waiting(shard);
 }
 
+/* Live, and `first` is the arrival of its oldest event that waits. */
 static bool live_with_events(const struct tt_client *client, uint64_t *first)
 {
-    if (client->state != TT_CLIENT_LIVE) return false;
+    if (client->state != TT_CLIENT_LIVE && client->state != TT_CLIENT_CONFLATING) return false;
     *first = tt_client_first_arrival(client);
     return *first != 0;
 }
 
-/* Demotes every live client whose oldest untaken event arrived at or before `limit`. */
-static void demote_up_to(struct tt_shard *shard, uint64_t limit, enum tt_client_event event)
+/* Demotes every live client whose oldest untaken event arrived at or before `limit`. A CONFLATING
+ * one has its place in its list (conflate.h): only the memory of its frames may be wanted back. */
+static void demote_up_to(struct tt_shard *shard, uint64_t limit, bool conflating)
 {
     for (uint32_t s = tt_pool_next(&shard->clients, 0); s != TT_SLOT_NONE;
          s = tt_pool_next(&shard->clients, s + 1)) {
         struct tt_client *client = tt_pool_at(&shard->clients, s);
         uint64_t first;
+        if (!conflating && client->state == TT_CLIENT_CONFLATING) continue;
         if (live_with_events(client, &first) && first <= limit)
-            tt_client_move(client, event, TT_CLOSE_SLOW);
+            tt_client_move(client, TT_CLIENT_RING_EDGE, TT_CLOSE_SLOW);
     }
 }
 
@@ -245,12 +258,12 @@ static void relieve_frames(struct tt_shard *shard)
         uint64_t first;
         if (live_with_events(client, &first) && first < oldest) oldest = first;
         /* What joined partitions queued to clients that still catch up counts too. */
-        if (client->state == TT_CLIENT_CATCHUP && client->outbox.count > 1)
+        if (client->state == TT_CLIENT_CATCHUP && tt_catchup_holds_many(client))
             tt_client_move(client, TT_CLIENT_OVER_BOUND, TT_CLOSE_SLOW);
     }
     /* The older quarter of what is held. */
     if (oldest != UINT64_MAX)
-        demote_up_to(shard, oldest + (shard->arrivals.sequence - oldest) / 4, TT_CLIENT_OVER_BOUND);
+        demote_up_to(shard, oldest + (shard->arrivals.sequence - oldest) / 4, true);
 }
 
 void tt_fanout_enforce(struct tt_shard *shard)
@@ -259,8 +272,7 @@ void tt_fanout_enforce(struct tt_shard *shard)
     uint64_t sequence = shard->arrivals.sequence;
     if (sequence - f->checked_at >= CHECK_EVERY) {
         f->checked_at = sequence;
-        if (sequence > PLACE_MARGIN)
-            demote_up_to(shard, sequence - PLACE_MARGIN, TT_CLIENT_RING_EDGE);
+        if (sequence > PLACE_MARGIN) demote_up_to(shard, sequence - PLACE_MARGIN, false);
     }
     if (shard->frames.bytes > shard->frames.bytes_max) relieve_frames(shard);
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "proto/base/assert.h"
+#include "shard/client/conflate.h"
 #include "shard/client/lag.h"
 #include "shard/client/sse.h"
 #include "shard/fanout/fanout.h"
@@ -55,6 +56,12 @@ enum tt_status tt_catchup_create(struct tt_client *client, const uint64_t *pos)
     shard->replay->clients++;
     tt_catchup_wake(client);
     return TT_OK;
+}
+
+bool tt_catchup_holds_many(const struct tt_client *client)
+{
+    return client->outbox.count > 1 ||
+           (client->conflate != NULL && client->conflate->list.count > 1);
 }
 
 static void forget_reads(struct tt_catchup *c)
@@ -152,6 +159,7 @@ void tt_catchup_overflow(struct tt_client *client)
     struct tt_shard *shard = client->shard;
     for (uint32_t i = 0; i < c->parts_count; i++)
         c->parts[i].taken = settled(client, &c->parts[i], partition_at(client, i));
+    if (client->conflate != NULL) tt_conflate_drop(client);
     tt_lag_dropping(client);
     if (tt_outbox_drop_events(&client->outbox, &shard->outboxes) != TT_OK) {
         tt_client_abort(client, TT_CLOSE_INTERNAL);
@@ -205,7 +213,7 @@ void tt_catchup_try_join(struct tt_client *client)
 {
     struct tt_catchup *c = client->catchup;
     if (client->state != TT_CLIENT_CATCHUP || !tt_outbox_empty(&client->outbox) ||
-        c->carry != NULL || c->reader != NULL || c->indexed != NULL)
+        !tt_conflate_empty(client) || c->carry != NULL || c->reader != NULL || c->indexed != NULL)
         return;
     for (uint32_t i = 0; i < c->parts_count; i++) {
         const struct tt_catchup_part *part = &c->parts[i];
@@ -250,7 +258,9 @@ static bool take_event(struct tt_client *client, struct tt_catchup_part *part, u
     }
     struct tt_placed_event placed = {
         .event = record->event, .position = {shard->world->history, partition, record->offset}};
-    enum tt_status status = tt_batch_put(client, partition, settled, &placed);
+    enum tt_status status = client->conflate != NULL
+                                ? TT_EUNSUPPORTED /* one by one: they may give way */
+                                : tt_batch_put(client, partition, settled, &placed);
     if (status == TT_OK) return tt_catchup_has_room(client);
     struct tt_frame *f = NULL;
     if (status == TT_EUNSUPPORTED)
@@ -273,6 +283,11 @@ bool tt_catchup_take_record(struct tt_client *client, uint32_t partition,
     if (record->class == TT_RECORD_HOLE) {
         uint64_t end = record->hole_end;
         if (part->pos >= end) return true;
+        if (client->conflate != NULL) {
+            tt_conflate_meet_hole(client->conflate, partition,
+                                  part->pos > record->offset ? part->pos : record->offset, end);
+            return false;
+        }
         tt_metric_add(&shard->metrics.gaps_crash, 1);
         struct tt_position from = {shard->world->history, partition,
                                    part->pos > record->offset ? part->pos : record->offset};
@@ -331,7 +346,8 @@ static size_t read_memory(struct tt_client *client, struct tt_catchup_part *part
                          : tt_catchup_take_record(client, partition, &record);
         }
     }
-    if (sequence == end && client->state == TT_CLIENT_CATCHUP && part->state == TT_PART_READING) {
+    if (sequence == end && client->state == TT_CLIENT_CATCHUP &&
+        !tt_conflate_met_hole(client->conflate) && part->state == TT_PART_READING) {
         /* Everything below R was queued: R does not move before the next read of the tails. */
         uint64_t next = shard->arrivals.next[partition];
         if (part->pos < next) part->pos = next;
@@ -372,6 +388,10 @@ static size_t step_client(struct tt_catchup *c, size_t budget)
 {
     struct tt_client *client = c->client;
     if (client->state == TT_CLIENT_SNAPSHOT) return tt_snapshot_step(c->snapshot, budget);
+    if (tt_conflate_met_hole(client->conflate)) {
+        tt_conflate_across_hole(client);
+        return 1;
+    }
     if (c->indexed != NULL) return tt_indexed_step(client, budget);
     if (c->reader != NULL) return tt_segments_step(c->reader);
     for (uint32_t i = 0; i < c->parts_count; i++) {
@@ -386,6 +406,8 @@ static size_t step_client(struct tt_catchup *c, size_t budget)
 static bool wants_step(const struct tt_catchup *c)
 {
     if (c->client->state == TT_CLIENT_SNAPSHOT) return tt_snapshot_wants_step(c->snapshot);
+    if (c->client->state == TT_CLIENT_CATCHUP && tt_conflate_met_hole(c->client->conflate))
+        return tt_conflate_may_tell(c->client->conflate);
     if (c->client->state != TT_CLIENT_CATCHUP || !tt_catchup_has_room(c->client)) return false;
     if (c->reader != NULL) return tt_segments_ready(c->reader);
     if (c->indexed != NULL) return !tt_indexed_waits(c->indexed);
@@ -410,7 +432,7 @@ static void relieve(struct tt_shard *shard)
          s = tt_pool_next(&shard->clients, s + 1)) {
         struct tt_client *client = tt_pool_at(&shard->clients, s);
         uint32_t silent_ms = (uint32_t)(shard->now_ns / 1000000) - client->taken_ms;
-        if (client->state == TT_CLIENT_CATCHUP && client->outbox.count > 1 && silent_ms > 1000)
+        if (client->state == TT_CLIENT_CATCHUP && tt_catchup_holds_many(client) && silent_ms > 1000)
             tt_catchup_overflow(client);
     }
 }

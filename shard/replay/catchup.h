@@ -12,7 +12,11 @@
  * come from segments through the shard's own io: in blocks, or one by one where an index says which
  * they are (indexed.h). Frames read from the log are counted in
  * shard->replay_frames; when that is full, clients wait, and batches of those whose socket is full
- * are dropped: the log has them. Thread: owner shard. */
+ * are dropped: the log has them.
+ *
+ * A client that conflates (conflate.h) reads into its dirty list, without waiting for its socket,
+ * up to the list's bound; or it would never conflate, and fall behind for ever. Thread: owner
+ * shard. */
 #ifndef TT_SHARD_REPLAY_CATCHUP_H
 #define TT_SHARD_REPLAY_CATCHUP_H
 
@@ -79,6 +83,9 @@ static inline struct tt_catchup_part *tt_catchup_part(struct tt_client *client, 
 /* The client's partition is all of them from now on: what it has of its own is kept, the others
  * begin at R. Behind tt_catchup_overflow(). TT_OK; TT_ENOMEM: nothing was changed. */
 TT_MUST_USE enum tt_status tt_catchup_widen(struct tt_client *client);
+
+/* It holds more than one frame. */
+bool tt_catchup_holds_many(const struct tt_client *client);
 
 /* Something is being read for it. */
 static inline bool tt_catchup_reads(const struct tt_catchup *c)

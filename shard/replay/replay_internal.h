@@ -4,6 +4,7 @@
 
 #include "proto/base/list.h"
 #include "proto/wire/sse_frame.h"
+#include "shard/client/conflate.h"
 #include "shard/replay/files.h"
 #include "shard/replay/segments.h"
 #include "shard/replay/views.h"
@@ -36,6 +37,7 @@ struct tt_replay {
 /* The client can be given more. */
 static inline bool tt_catchup_has_room(const struct tt_client *client)
 {
+    if (TT_UNLIKELY(client->conflate != NULL)) return tt_conflate_room(client->conflate);
     return client->outbox.bytes < TT_PULL_BYTES_MAX && client->outbox.count < 4096;
 }
 /* Gives the client one record of the log. False: its outbox has no more room (or it is closing). */

@@ -6,9 +6,10 @@
  *   - events of a partition come in rising order, none twice, in this life or a later one;
  *   - an id promises only what came before it, has its own event behind it, and never goes back.
  * At the end sim_follower_finish() holds it against the ledger: exactly what was published on its
- * channels from its start on, but for what it was told to have lost; and its snapshots against what
- * the values (or the last events) were at the join.
- * A violation is told on the standard error and counted in ledger->violations. */
+ * channels from its start on, but for what it was told to have lost (and, if it conflates, for what
+ * something newer of the channel has replaced, with counts that are true); and its snapshots
+ * against what the values (or the last events) were at the join. A violation is told on the
+ * standard error and counted in ledger->violations. */
 #ifndef TT_TESTS_SUPPORT_SIM_CLIENTS_H
 #define TT_TESTS_SUPPORT_SIM_CLIENTS_H
 
@@ -80,6 +81,12 @@ struct sim_snapshot {
     uint64_t join[SIM_PARTITIONS_MAX];
 };
 
+/* What `gap {"reason":"conflated"}` has told: so many events from one vector to another. */
+struct sim_skipped {
+    uint64_t from[SIM_PARTITIONS_MAX], to[SIM_PARTITIONS_MAX];
+    uint64_t count;
+};
+
 struct sim_follower {
     char name[420];
     char query[360];
@@ -89,9 +96,19 @@ struct sim_follower {
     uint32_t patterns_count;
     enum sim_start start_kind;
     uint32_t last;
-    bool list;  /* resumes with <cursor>,<id>,<id> */
-    bool ends;  /* policy=disconnect: the broker may end it */
-    bool begun; /* start[] is known */
+    bool list; /* resumes with <cursor>,<id>,<id> */
+    bool ends; /* policy=disconnect: the broker may end it */
+    /* policy=conflate, or max_rate: only never-conflate events and the newest of each channel are
+     * owed, and the event that stands before a never-conflate one. */
+    bool conflates;
+    bool ticks;                           /* max_rate: it is told of no gaps */
+    uint64_t counted[SIM_PARTITIONS_MAX]; /* what was skipped below was told, or another's life */
+    bool counts;                          /* this connection has met nothing but events */
+    bool values_open;                     /* behind a crash: values until snapshot-end */
+    struct sim_skipped *skipped;
+    uint32_t skipped_count;
+    struct sim_got values[SIM_PARTITIONS_MAX]; /* of such snapshots */
+    bool begun;                                /* start[] is known */
     struct sim_link *link;
     struct sim_link *spare; /* a connection that is open already, for the next life */
     uint32_t spare_shard;
@@ -108,12 +125,14 @@ struct sim_follower {
     struct sim_snapshot *snapshots;
     uint32_t snapshots_count;
     bool snapshot_open;
-    unsigned connections, bare_ids, resyncs, gaps;
+    unsigned connections, bare_ids, resyncs, gaps, replaced;
     uint64_t events;
 };
 /* Patterns, start and policy are drawn from *random. */
 void sim_follower_init(struct sim_follower *f, struct sim_ledger *l, uint64_t *random,
                        unsigned number, bool snapshots);
+/* Makes it one that conflates. */
+void sim_follower_conflate(struct sim_follower *f, uint64_t *random);
 void sim_follower_deinit(struct sim_follower *f);
 void sim_follower_connect(struct sim_follower *f, uint32_t shard, size_t room);
 /* Opens the connection that the next sim_follower_connect() will use. */

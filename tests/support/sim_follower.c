@@ -39,6 +39,21 @@ void sim_follower_init(struct sim_follower *f, struct sim_ledger *l, uint64_t *r
                    f->list ? ", list" : "");
 }
 
+void sim_follower_conflate(struct sim_follower *f, uint64_t *random)
+{
+    static const char *const rates[] = {"0.5", "2", "25", "1000"};
+    if (f->ends) return; /* policy=disconnect */
+    f->conflates = true;
+    f->ticks = sim_chance(random, 3);
+    size_t used = strlen(f->query);
+    (void)snprintf(f->query + used, sizeof f->query - used, "%s%s",
+                   f->ticks ? "&max_rate=" : "&policy=conflate",
+                   f->ticks ? rates[sim_random(random) % 4] : "");
+    used = strlen(f->name);
+    (void)snprintf(f->name + used, sizeof f->name - used, ", %s",
+                   f->ticks ? "max_rate" : "conflate");
+}
+
 static void forget_reader(struct sim_follower *f)
 {
     if (f->reader_used) tt_sse_reader_deinit(&f->reader);
@@ -53,7 +68,10 @@ void sim_follower_deinit(struct sim_follower *f)
         free(f->got[p].offsets);
         free(f->got[p].values);
         free(f->got[p].told);
+        free(f->values[p].offsets);
+        free(f->values[p].values);
     }
+    free(f->skipped);
     free(f->pending.values);
     for (uint32_t i = 0; i < f->snapshots_count; i++) free(f->snapshots[i].values);
     free(f->snapshots);
@@ -93,7 +111,8 @@ void sim_follower_connect(struct sim_follower *f, uint32_t shard, size_t room)
     f->spare = NULL;
     f->connections++;
     f->pending.count = 0;
-    f->snapshot_open = false;
+    f->snapshot_open = f->values_open = false;
+    f->counts = true;
     (void)snprintf(f->sent, sizeof f->sent, "%s", f->cursor);
     if (f->list && f->sent[0] != '\0') {
         /* It may say less than the last id did, where other channels' events have passed. */
@@ -169,6 +188,14 @@ static void take_event(struct sim_follower *f, const struct tt_sse_event *e)
     if (!follows || p >= l->partitions ||
         (published->placed && (published->partition != p || published->offset != offset)))
         sim_violation(l, "%s: %s (%s) is not its to get, or has another id", f->name, id, type);
+    if (!e->has_id && f->values_open) {
+        struct sim_got *v = &f->values[p];
+        uint32_t max = v->capacity;
+        uint32_t n = v->count;
+        SIM_PUSH(v->offsets, v->count, v->capacity, offset);
+        SIM_PUSH(v->values, n, max, value);
+        return;
+    }
     if (!e->has_id) {
         if (!f->snapshot_open)
             sim_violation(l, "%s: %s has no id line, and no snapshot is open", f->name, id);
@@ -205,6 +232,23 @@ static void tell(struct sim_got *g, uint64_t from, uint64_t to, bool crash)
     g->told[g->told_count++] = (struct sim_range){from, to, crash};
 }
 
+static void take_skipped(struct sim_follower *f, const char *data)
+{
+    const char *count = strstr(data, "\"skipped\":");
+    struct sim_skipped s = {.count = count == NULL ? 0 : strtoull(count + 10, NULL, 10)};
+    if (!f->conflates || f->ticks || s.count == 0) {
+        sim_violation(f->ledger, "%s: told %s", f->name, data);
+        return;
+    }
+    memcpy(s.from, f->counted, sizeof s.from);
+    memcpy(s.to, f->promised, sizeof s.to);
+    memcpy(f->counted, f->promised, sizeof s.to);
+    if (!f->counts) return;
+    f->skipped = realloc(f->skipped, (f->skipped_count + 1) * sizeof *f->skipped);
+    TT_ASSERT(f->skipped != NULL);
+    f->skipped[f->skipped_count++] = s;
+}
+
 static void take_control(struct sim_follower *f, const struct tt_sse_event *e)
 {
     struct sim_ledger *l = f->ledger;
@@ -216,6 +260,7 @@ static void take_control(struct sim_follower *f, const struct tt_sse_event *e)
     if (tt_bytes_is(e->type, "connected")) {
         bool snapshot = f->sent[0] == '\0' && f->start_kind >= SIM_SNAPSHOT;
         f->snapshot_open = snapshot;
+        memcpy(f->counted, f->promised, sizeof f->counted);
         if (snapshot || f->sent[0] != '\0') return;
         if (!e->has_id) {
             sim_violation(l, "%s: connected without a cursor", f->name);
@@ -223,9 +268,13 @@ static void take_control(struct sim_follower *f, const struct tt_sse_event *e)
         }
         if (!vector_of(f, e->id, f->start, known)) return;
         f->begun = true;
+        memcpy(f->counted, f->start, sizeof f->counted);
         for (uint32_t p = 0; p < l->partitions; p++)
             if (!known[p]) f->start[p] = UINT64_MAX; /* a narrow client never sees it */
         take_id(f, e->id, "connected", false);
+    } else if (tt_bytes_is(e->type, "snapshot-end") && f->values_open) {
+        f->values_open = false;
+        take_id(f, e->id, "snapshot-end", false);
     } else if (tt_bytes_is(e->type, "snapshot-end")) {
         if (!f->snapshot_open || !e->has_id) {
             sim_violation(l, "%s: an unexpected snapshot-end", f->name);
@@ -238,6 +287,7 @@ static void take_control(struct sim_follower *f, const struct tt_sse_event *e)
             if (!known[p]) f->pending.join[p] = UINT64_MAX;
         }
         f->begun = true;
+        memcpy(f->counted, f->pending.join, sizeof f->counted);
         f->snapshots = realloc(f->snapshots, (f->snapshots_count + 1) * sizeof *f->snapshots);
         TT_ASSERT(f->snapshots != NULL);
         f->snapshots[f->snapshots_count++] = f->pending;
@@ -245,6 +295,7 @@ static void take_control(struct sim_follower *f, const struct tt_sse_event *e)
         take_id(f, e->id, "snapshot-end", false);
     } else if (tt_bytes_is(e->type, "resync")) {
         f->resyncs++;
+        f->counts = false;
         if (strstr(data, "\"expired\"") == NULL || !l->retention)
             sim_violation(l, "%s, connection %u: told %s, having sent %s", f->name, f->connections,
                           data, f->sent);
@@ -256,6 +307,12 @@ static void take_control(struct sim_follower *f, const struct tt_sse_event *e)
         take_id(f, e->id, "resync", false);
     } else if (tt_bytes_is(e->type, "gap")) {
         f->gaps++;
+        if (strstr(data, "\"conflated\"") != NULL) {
+            take_skipped(f, data);
+            return;
+        }
+        f->values_open = f->conflates;
+        f->counts = false;
         const char *from = strstr(data, "\"from\":\"");
         const char *to = strstr(data, "\"to\":\"");
         if (strstr(data, "\"crash\"") == NULL || !l->crashes || from == NULL || to == NULL) {

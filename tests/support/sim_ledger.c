@@ -51,6 +51,50 @@ static bool excused(const struct sim_got *g, uint64_t offset)
     return false;
 }
 
+static bool has(const struct sim_got *g, uint64_t offset)
+{
+    uint32_t from = 0, to = g->count; /* got[] rises */
+    while (from < to) {
+        uint32_t middle = from + (to - from) / 2;
+        if (g->offsets[middle] < offset)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from < g->count && g->offsets[from] == offset;
+}
+
+/* list[i] did not come to a follower that conflates: something newer of its channel did. */
+static bool is_replaced(const struct sim_follower *f, uint32_t p, struct sim_event *const *list,
+                        uint32_t count, uint32_t i)
+{
+    const struct sim_got *v = &f->values[p];
+    for (uint32_t k = 0; k < v->count; k++) /* or itself, as a value behind a crash */
+        if (v->offsets[k] >= list[i]->offset &&
+            f->ledger->events[v->values[k]].channel == list[i]->channel && !list[i]->never_conflate)
+            return true;
+    if (list[i]->never_conflate) return false;
+    for (uint32_t k = i + 1; k < count; k++)
+        if (list[k]->channel == list[i]->channel && has(&f->got[p], list[k]->offset)) return true;
+    return false;
+}
+
+/* A never-conflate event came: so did the event of its channel before it. */
+static void hold_before(struct sim_follower *f, uint32_t p, struct sim_event *const *list,
+                        uint32_t i)
+{
+    if (!list[i]->never_conflate) return;
+    for (uint32_t k = i; k-- > 0 && list[k]->offset >= f->start[p];) {
+        if (list[k]->channel != list[i]->channel) continue;
+        if (!has(&f->got[p], list[k]->offset) && !excused(&f->got[p], list[k]->offset) &&
+            !f->ledger->crashes)
+            sim_violation(f->ledger, "%s: %u-%llu came without %u-%llu before it", f->name, p,
+                          (unsigned long long)list[i]->offset, p,
+                          (unsigned long long)list[k]->offset);
+        return;
+    }
+}
+
 /* One partition: `list` is what is in the log on the follower's channels, in order. */
 static void hold(struct sim_follower *f, uint32_t p, struct sim_event *const *list, uint32_t count)
 {
@@ -71,6 +115,11 @@ static void hold(struct sim_follower *f, uint32_t p, struct sim_event *const *li
         if (offset < f->start[p]) continue;
         if (at < g->count && g->offsets[at] == offset) {
             at++;
+            if (f->conflates) hold_before(f, p, list, i);
+            continue;
+        }
+        if (f->conflates && is_replaced(f, p, list, count, i)) {
+            f->replaced++;
             continue;
         }
         if (!excused(g, offset))
@@ -80,6 +129,26 @@ static void hold(struct sim_follower *f, uint32_t p, struct sim_event *const *li
                           f->name, p, (unsigned long long)offset, (unsigned)(list[i] - l->events),
                           l->channels[list[i]->channel], (unsigned long long)f->promised[p],
                           f->connections);
+    }
+}
+
+/* What was told of skipped events is so. */
+static void hold_skipped(struct sim_follower *f)
+{
+    struct sim_ledger *l = f->ledger;
+    for (uint32_t i = 0; i < f->skipped_count && !l->crashes; i++) {
+        const struct sim_skipped *s = &f->skipped[i];
+        uint64_t missing = 0;
+        for (uint32_t k = 0; k < l->count; k++) {
+            const struct sim_event *e = &l->events[k];
+            if (!e->placed || !follows(f, e) || e->offset < s->from[e->partition] ||
+                e->offset >= s->to[e->partition])
+                continue;
+            missing += !has(&f->got[e->partition], e->offset);
+        }
+        if (missing != s->count)
+            sim_violation(l, "%s: told %llu skipped events, there are %llu", f->name,
+                          (unsigned long long)s->count, (unsigned long long)missing);
     }
 }
 
@@ -140,6 +209,7 @@ void sim_follower_finish(struct sim_follower *f)
         qsort((void *)list, n, sizeof(*list), by_offset);
         hold(f, p, list, n);
     }
+    hold_skipped(f);
     for (uint32_t c = 0; c < l->channels_count && f->snapshots_count != 0; c++) {
         uint32_t n = 0;
         for (uint32_t i = 0; i < l->count; i++)

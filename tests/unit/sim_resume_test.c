@@ -33,11 +33,12 @@ struct kind {
     bool retention; /* and segments that go */
     bool kills;
     bool snapshots;
+    bool conflates; /* most followers do */
 };
 
 /* What happened over all schedules of a test: a test that met nothing would show nothing. */
 static struct {
-    uint64_t events, connections, bare_ids, resyncs, gaps, snapshots, kills;
+    uint64_t events, connections, bare_ids, resyncs, gaps, snapshots, kills, replaced, told;
 } met;
 
 static void connect_publishers(struct schedule *c)
@@ -64,6 +65,8 @@ static void begin(struct schedule *c, uint64_t seed, const struct kind *kind)
     sim_option(&c->sim, "--heartbeat-ms=%u", (unsigned)sim_between(&r, 100, 400));
     sim_option(&c->sim, "--catchup-bytes=%u", 1u << (unsigned)sim_between(&r, 20, 23));
     sim_option(&c->sim, "--frame-bytes=1MiB");
+    if (kind->conflates)
+        sim_option(&c->sim, "--conflate-wait-ms=%u", (unsigned)sim_between(&r, 0, 300));
     /* Time runs fast here: nothing but heartbeats and syncs may depend on it. */
     sim_option(&c->sim, "--log-retention-ms=87600h");
     sim_option(&c->sim, "--keepalive-ms=1h");
@@ -81,8 +84,10 @@ static void begin(struct schedule *c, uint64_t seed, const struct kind *kind)
     sim_start(&c->sim);
     c->publishers_count = (uint32_t)sim_between(&r, 1, PUBLISHERS_MAX);
     c->followers_count = (uint32_t)sim_between(&r, 2, FOLLOWERS_MAX);
-    for (uint32_t i = 0; i < c->followers_count; i++)
+    for (uint32_t i = 0; i < c->followers_count; i++) {
         sim_follower_init(&c->followers[i], &c->ledger, &r, i, kind->snapshots);
+        if (kind->conflates) sim_follower_conflate(&c->followers[i], &r);
+    }
     connect_publishers(c);
 }
 
@@ -228,6 +233,8 @@ static uint32_t run(uint64_t seed, const struct kind *kind)
         met.resyncs += f->resyncs;
         met.gaps += f->gaps;
         met.snapshots += f->snapshots_count;
+        met.replaced += f->replaced;
+        met.told += f->skipped_count;
         sim_follower_cut(f);
         sim_follower_deinit(f);
     }
@@ -253,11 +260,12 @@ static void many(const struct kind *kind, uint64_t count)
                      (unsigned long long)seed);
     fprintf(stderr,
             "# events %llu, connections %llu, bare ids %llu, resyncs %llu, gaps %llu, snapshots "
-            "%llu, kills %llu\n",
+            "%llu, kills %llu, conflated %llu, of which %llu gaps tell\n",
             (unsigned long long)met.events, (unsigned long long)met.connections,
             (unsigned long long)met.bare_ids, (unsigned long long)met.resyncs,
             (unsigned long long)met.gaps, (unsigned long long)met.snapshots,
-            (unsigned long long)met.kills);
+            (unsigned long long)met.kills, (unsigned long long)met.replaced,
+            (unsigned long long)met.told);
 }
 
 Test(sim_resume, from_memory, .timeout = 1500)
@@ -281,4 +289,17 @@ Test(sim_resume, from_snapshots_and_the_last_events, .timeout = 1500)
     many(&(struct kind){.snapshots = true}, 30);
     many(&(struct kind){.snapshots = true, .large = true}, 12);
     many(&(struct kind){.snapshots = true, .large = true, .retention = true}, 12);
+}
+
+Test(sim_resume, conflating, .timeout = 1500)
+{
+    many(&(struct kind){.conflates = true}, 40);
+    many(&(struct kind){.conflates = true, .snapshots = true}, 20);
+    many(&(struct kind){.conflates = true, .large = true, .snapshots = true}, 12);
+    many(&(struct kind){.conflates = true, .large = true, .retention = true}, 8);
+}
+
+Test(sim_resume, conflating_over_kills, .timeout = 1500)
+{
+    many(&(struct kind){.conflates = true, .kills = true}, 16);
 }

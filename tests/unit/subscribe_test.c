@@ -134,7 +134,7 @@ Test(subscribe, wrong_values_are_named_with_what_is_allowed)
     refuses(false, "pad=-1", "pad", "0 to 8192");
     refuses(false, "from=now", "from \"now\"",
             "live, earliest, snapshot, or a time in unix milliseconds");
-    refuses(false, "policy=drop", "policy", "replay or disconnect");
+    refuses(false, "policy=drop", "policy \"drop\"", "replay, conflate or disconnect");
     refuses(false, "format=json", "format", "envelope or payload");
     refuses(false, "event=x", "event", "type or message");
     refuses(false, "ping=comment", "ping", "event");
@@ -213,9 +213,54 @@ Test(subscribe, max_lag)
     refuses(false, "max_lag=200&max_lag=200", "max_lag", "second time");
 }
 
+Test(subscribe, max_rate_is_a_decimal_number_above_zero_and_implies_conflate)
+{
+    static const struct {
+        const char *text;
+        uint64_t tick_ns;
+    } rates[] = {{"1", 1000000000},          {"0.5", 2000000000},
+                 {"2.5", 400000000},         {".25", 4000000000},
+                 {"4.", 250000000},          {"0.000000001", 1000000000000000000},
+                 {"007", 142857142},         {"50", 20000000},
+                 {"999999999.999999999", 1}, {"3.100000000", 322580645}};
+    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
+        char text[80];
+        (void)snprintf(text, sizeof text, "max_rate=%s", rates[i].text);
+        query(text);
+        cr_expect_eq(sub.policy, TT_POLICY_MAX_RATE);
+        cr_expect_eq(sub.tick_ns, rates[i].tick_ns, "%s: %llu ns", text,
+                     (unsigned long long)sub.tick_ns);
+    }
+    static const char *const wrong[] = {
+        "",    "0",  "0.0",          ".",   "-1",         "1e3", "1.2.3", "1,5", "x", "+1",
+        "0x1", "1 ", "0.0000000001", "1.x", "9999999999", "inf", "nan"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char text[80], named[80];
+        (void)snprintf(text, sizeof text, "max_rate=%s", wrong[i]);
+        (void)snprintf(named, sizeof named, "max_rate \"%s\"", wrong[i]);
+        for (char *c = text; *c != 0; c++)
+            if (*c == ' ' || *c == '+') *c = *c == ' ' ? '+' : '-';
+        refuses(false, text, wrong[i][0] == '+' ? "max_rate \"-1\"" : named,
+                "a decimal number above 0");
+    }
+    json("{\"max_rate\":0.5}");
+    cr_expect_eq(sub.tick_ns, 2000000000);
+    json("{\"max_rate\":\"2\",\"policy\":\"conflate\"}");
+    cr_expect_eq(sub.policy, TT_POLICY_MAX_RATE);
+    refuses(true, "{\"max_rate\":0}", "max_rate \"0\"", "above 0");
+    query("policy=conflate");
+    cr_expect_eq(sub.policy, TT_POLICY_CONFLATE);
+    cr_expect_eq(sub.tick_ns, 0);
+    query("policy=conflate&max_rate=5");
+    cr_expect_eq(sub.policy, TT_POLICY_MAX_RATE);
+    refuses(false, "max_lag=200&max_rate=5", "max_lag \"200\"", "policy=replay");
+    refuses(false, "policy=replay&max_rate=5", "policy \"replay\"", "allowed: conflate");
+    refuses(false, "max_rate=5&policy=disconnect", "policy \"disconnect\"", "max_rate");
+}
+
 Test(subscribe, what_is_not_there_yet_is_refused)
 {
-    static const char *const queries[] = {"policy=conflate", "max_rate=0.5", "subscription=x"};
+    static const char *const queries[] = {"subscription=x"};
     for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
         char name[20] = "";
         strncat(name, queries[i], strcspn(queries[i], "="));
@@ -223,7 +268,7 @@ Test(subscribe, what_is_not_there_yet_is_refused)
         cr_assert_str_eq(error.code, "not_supported");
         cr_assert_not_null(strstr(error.message, strchr(queries[i], '=') + 1));
     }
-    refuses(true, "{\"policy\":\"conflate\"}", "policy", "not supported");
+    refuses(true, "{\"subscription\":\"x\"}", "subscription", "not supported");
 }
 
 Test(subscribe, the_first_cursor_that_is_not_empty_counts)
