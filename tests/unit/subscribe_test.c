@@ -260,14 +260,8 @@ Test(subscribe, max_rate_is_a_decimal_number_above_zero_and_implies_conflate)
 
 Test(subscribe, what_is_not_there_yet_is_refused)
 {
-    static const char *const queries[] = {"subscription=x"};
-    for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
-        char name[20] = "";
-        strncat(name, queries[i], strcspn(queries[i], "="));
-        refuses(false, queries[i], name, "not supported");
-        cr_assert_str_eq(error.code, "not_supported");
-        cr_assert_not_null(strstr(error.message, strchr(queries[i], '=') + 1));
-    }
+    refuses(false, "subscription=x", "subscription \"x\"", "not supported");
+    cr_assert_str_eq(error.code, "not_supported");
     refuses(true, "{\"subscription\":\"x\"}", "subscription", "not supported");
 }
 
