@@ -8,6 +8,7 @@ import path from 'node:path';
 import test from 'node:test';
 import { Broker, broker_test, io, run_to_end, temporary_directory, with_broker } from './lib/broker.mjs';
 import { request } from './lib/http.mjs';
+import { metric } from './lib/metrics.mjs';
 import { post } from './lib/publish.mjs';
 import { seeded } from './lib/random.mjs';
 import { subscribe } from './lib/sse.mjs';
@@ -101,12 +102,6 @@ async function reasons(broker) {
   const { ready, reasons: list } = json;
   assert.equal(status, ready ? 200 : 503);
   return list;
-}
-async function metric(broker, name) {
-  const { text } = await request(broker.ops, { path: '/metrics' });
-  const m = new RegExp(`^tickertape_${name} (\\S+)$`, 'm').exec(text);
-  assert.ok(m, `${name} in /metrics`);
-  return Number(m[1]);
 }
 const lines = (broker, pattern) => broker.stderr.split('\n').filter((line) => pattern.test(line));
 const state_line = /code=log_(read_only|no_space) partition/;

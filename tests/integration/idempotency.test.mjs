@@ -8,6 +8,7 @@ import path from 'node:path';
 import { broker_test, temporary_directory } from './lib/broker.mjs';
 import { RawConnection, assert_error, request } from './lib/http.mjs';
 import { read_log } from './lib/logreader.mjs';
+import { metric } from './lib/metrics.mjs';
 import { post, publish } from './lib/publish.mjs';
 import { seeded } from './lib/random.mjs';
 import { eventually, pass_ms, patience_ms } from './lib/wait.mjs';
@@ -50,11 +51,6 @@ async function channels_of(broker, count = partitions) {
     found.set(Number(id.split('-')[1]), `c${i}`);
   }
   return Array.from({ length: count }, (_, p) => found.get(p));
-}
-
-async function metric(broker, name) {
-  const { text } = await request(broker.ops, { path: '/metrics' });
-  return Number(new RegExp(`^tickertape_${name} (\\S+)$`, 'm').exec(text)[1]);
 }
 
 const bodies = [

@@ -7,7 +7,7 @@ import path from 'node:path';
 import test from 'node:test';
 import { broker_test, with_broker } from './lib/broker.mjs';
 import { Counter, Sequence } from './lib/counter.mjs';
-import { request } from './lib/http.mjs';
+import { metric } from './lib/metrics.mjs';
 import { post } from './lib/publish.mjs';
 import { seeded } from './lib/random.mjs';
 import { subscribe } from './lib/sse.mjs';
@@ -17,12 +17,6 @@ const small_log = ['--log-segment-bytes=2MiB', '--tail-bytes=2MiB'];
 const slow_build = /\/(asan|tsan)\//.test(process.env.TT_BINARY ?? '');
 const filler = 'x'.repeat(900);
 
-async function metric(broker, name) {
-  const { text } = await request(broker.ops, { path: '/metrics' });
-  const line = text.split('\n').find((l) => l.startsWith(`tickertape_${name} `));
-  assert.ok(line, `the metric ${name}`);
-  return Number(line.split(' ')[1]);
-}
 const by_index = (broker) => metric(broker, 'replay_batches_total{by="index"}');
 const by_scan = (broker) => metric(broker, 'replay_batches_total{by="scan"}');
 

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { broker_test } from './lib/broker.mjs';
 import { Sequence } from './lib/counter.mjs';
 import { RawConnection, assert_error, request } from './lib/http.mjs';
+import { metric } from './lib/metrics.mjs';
 import { post, publish, publish_all, publish_lines } from './lib/publish.mjs';
 import { seeded } from './lib/random.mjs';
 import { Feed, numbers, parts } from './lib/snapshot.mjs';
@@ -16,11 +17,6 @@ import { read_values } from './lib/valuesreader.mjs';
 import { eventually } from './lib/wait.mjs';
 
 const small_log = ['--log-segment-bytes=2MiB', '--tail-bytes=2MiB', '--log-retention-bytes=4MiB', '--drain-delay-ms=0'];
-
-async function metric(broker, name) {
-  const { text } = await request(broker.ops, { path: '/metrics' });
-  return Number(new RegExp(`^tickertape_${name} (\\S+)$`, 'm').exec(text)[1]);
-}
 
 /** What was published: channel -> the payload of its value. */
 class Model {
