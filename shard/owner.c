@@ -48,29 +48,6 @@ static struct owned *owned_of(struct tt_shard *shard, uint32_t partition)
     return &shard->owner->owned[partition / shard->world->shards_count];
 }
 
-enum tt_status tt_owner_create(struct tt_shard *shard)
-{
-    const struct tt_world *world = shard->world;
-    struct tt_owner *o = calloc(1, sizeof *o);
-    shard->owner = o;
-    if (o == NULL) return TT_ENOMEM;
-    o->open = calloc(world->shards_count, sizeof *o->open);
-    o->segments_open = calloc(world->shards_count, sizeof *o->segments_open);
-    o->owned = calloc(world->partitions_count / world->shards_count + 1, sizeof *o->owned);
-    if (o->open == NULL || o->segments_open == NULL || o->owned == NULL) return TT_ENOMEM;
-    tt_list_init(&o->waiters);
-    tt_list_init(&o->local_done);
-    tt_list_init(&o->lookups);
-    for (uint32_t p = shard->index; p < world->partitions_count; p += world->shards_count) {
-        struct owned *w = &o->owned[o->owned_count++];
-        w->partition = &world->partitions[p];
-        TT_ASSERT(w->partition->owner == shard->index);
-        tt_list_init(&w->waiting);
-        tt_list_init(&w->pending);
-    }
-    return TT_OK;
-}
-
 void tt_owner_destroy(struct tt_shard *shard)
 {
     if (shard->owner == NULL) return;
@@ -505,6 +482,31 @@ static void update_log_figures(struct tt_shard *shard)
     tt_metric_set(&m->log_keep_failing, failing);
     tt_metric_set(&m->idempotency_keys, keys);
     tt_metric_set(&m->idempotency_evicted, evicted);
+}
+
+enum tt_status tt_owner_create(struct tt_shard *shard)
+{
+    const struct tt_world *world = shard->world;
+    struct tt_owner *o = calloc(1, sizeof *o);
+    shard->owner = o;
+    if (o == NULL) return TT_ENOMEM;
+    o->open = calloc(world->shards_count, sizeof *o->open);
+    o->segments_open = calloc(world->shards_count, sizeof *o->segments_open);
+    o->owned = calloc(world->partitions_count / world->shards_count + 1, sizeof *o->owned);
+    if (o->open == NULL || o->segments_open == NULL || o->owned == NULL) return TT_ENOMEM;
+    tt_list_init(&o->waiters);
+    tt_list_init(&o->local_done);
+    tt_list_init(&o->lookups);
+    for (uint32_t p = shard->index; p < world->partitions_count; p += world->shards_count) {
+        struct owned *w = &o->owned[o->owned_count++];
+        w->partition = &world->partitions[p];
+        TT_ASSERT(w->partition->owner == shard->index);
+        tt_list_init(&w->waiting);
+        tt_list_init(&w->pending);
+    }
+    /* Whoever asks when the broker is ready gets the log's figures. */
+    update_log_figures(shard);
+    return TT_OK;
 }
 
 /* Calls done() of own requests that were answered. It may publish again: what that answers at once

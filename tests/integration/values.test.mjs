@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { broker_test } from './lib/broker.mjs';
 import { Sequence } from './lib/counter.mjs';
-import { RawConnection, assert_error, request } from './lib/http.mjs';
+import { RawConnection, assert_error } from './lib/http.mjs';
 import { metric } from './lib/metrics.mjs';
 import { post, publish, publish_all, publish_lines } from './lib/publish.mjs';
 import { seeded } from './lib/random.mjs';
