@@ -184,3 +184,20 @@ for (const [what, args] of [
     assert.ok(report.io === io || io === '');
   });
 }
+
+for (const [what, args] of [
+  ['conflate', ['--policy=conflate']],
+  ['conflate by max_rate', ['--policy=conflate', '--max-rate=4']],
+  ['are cut off as well, of all policies', ['--policy=replay:40,conflate:40,disconnect:20', '--reconnect-share=40', '--reconnect-every=200ms']],
+]) {
+  broker_test(`the broker keeps its promise to clients that ${what}`, { args: ['--outbox-bytes=8KiB'] }, async (broker) => {
+    const { code, stdout, stderr } = await run(['run', `--url=${broker.url}`, '--clients=40', '--channels=20',
+      '--channels-per-client=4', '--channel-distribution=hot', '--rate=1000', '--event-bytes=400', '--warmup=100ms',
+      '--duration=1s', '--drain=60s', '--slow-share=50', '--slow=stop', '--slow-stop=700ms', '--never-conflate-every=7',
+      '--slow-buffer-bytes=8KiB', '--json', '--quiet', ...args]);
+    assert.equal(code, 0, `${stdout}${stderr}`);
+    const report = JSON.parse(stdout);
+    assert.ok(report.disturbed.conflating > 0);
+    assert.ok(report.total.conflated > 0);
+  });
+}

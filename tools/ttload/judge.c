@@ -63,7 +63,9 @@ static void judge_end(const struct tt_crew *crew, struct tt_report *report)
     }
     report->lost = sum.lost;
     report->stale = sum.stale;
-    if (sum.lost != 0) tt_report_failure(report, "%" PRIu64 " deliveries lost", sum.lost);
+    if (sum.lost != 0)
+        tt_report_failure(report, "%" PRIu64 " deliveries lost%s", sum.lost,
+                          report->settled_s < 0 ? ", or not there when --drain was over" : "");
     if (sum.unknown != 0) {
         tt_report_failure(report, "%" PRIu64 " deliveries of events that the broker did not accept",
                           sum.unknown);

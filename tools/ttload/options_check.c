@@ -3,7 +3,8 @@
 
 #include "tools/ttload/options.h"
 
-#define ALL 100000u /* thousandths of a per cent */
+#define LAG_MS_MIN 100u    /* of the broker */
+#define ALL        100000u /* thousandths of a per cent */
 
 struct check {
     struct tt_run_options *options;
@@ -88,6 +89,10 @@ static enum tt_status check_bounds(struct check *c)
         return REFUSE(c,
                       "--max-rate: allowed beside a --policy that gives conflate a share, because "
                       "it implies that policy");
+    }
+    if (o->max_lag_ms != 0 && o->max_lag_ms < LAG_MS_MIN) {
+        return REFUSE(c, "--max-lag=%" PRIu64 ": allowed: 0, or %u to 86400000 ms", o->max_lag_ms,
+                      LAG_MS_MIN);
     }
     if (o->max_lag_ms != 0 && o->policy_share[TT_SHARE_REPLAY] == 0) {
         return REFUSE(c, "--max-lag: allowed beside a --policy that gives replay a share");
