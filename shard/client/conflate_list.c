@@ -246,11 +246,15 @@ void tt_conflate_list_release(struct tt_conflate_list *l)
 
 void tt_conflate_list_clear(struct tt_conflate_list *l)
 {
-    struct tt_skipped skipped;
-    while (l->count != 0) {
-        struct tt_frame *f = tt_conflate_list_take(l, &skipped);
+    struct tt_conflate_entry *next;
+    for (struct tt_conflate_entry *e = tt_conflate_list_first(l); e != NULL; e = next) {
+        next = tt_conflate_list_next(l, e);
+        struct tt_frame *f = e->frame;
+        unlink_entry(l, e);
+        entry_put(l->pool, e);
         tt_frame_put(&f);
     }
+    l->released = 0;
 }
 
 void tt_conflate_list_places(const struct tt_conflate_list *l, uint64_t *vector,
