@@ -30,6 +30,7 @@ struct schedule {
 
 struct kind {
     bool large;     /* events that fill segments */
+    bool medium;    /* many events that fill segments */
     bool retention; /* and segments that go */
     bool kills;
     bool snapshots;
@@ -80,7 +81,7 @@ static void begin(struct schedule *c, uint64_t seed, const struct kind *kind)
                                     .partitions = partitions,
                                     .crashes = kind->kills,
                                     .retention = kind->retention};
-    c->pad_max = kind->large ? 60000 : (uint32_t)sim_between(&r, 0, 600);
+    c->pad_max = kind->large ? 60000 : kind->medium ? 4000 : (uint32_t)sim_between(&r, 0, 600);
     sim_start(&c->sim);
     c->publishers_count = (uint32_t)sim_between(&r, 1, PUBLISHERS_MAX);
     c->followers_count = (uint32_t)sim_between(&r, 2, FOLLOWERS_MAX);
@@ -295,7 +296,8 @@ Test(sim_resume, conflating, .timeout = 1500)
 {
     many(&(struct kind){.conflates = true}, 40);
     many(&(struct kind){.conflates = true, .snapshots = true}, 20);
-    many(&(struct kind){.conflates = true, .large = true, .snapshots = true}, 12);
+    many(&(struct kind){.conflates = true, .large = true, .snapshots = true}, 8);
+    many(&(struct kind){.conflates = true, .medium = true}, 25);
     many(&(struct kind){.conflates = true, .large = true, .retention = true}, 8);
 }
 
