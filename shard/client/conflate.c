@@ -132,11 +132,15 @@ static bool add(struct tt_client *client, struct tt_frame *frame)
     return true;
 }
 
-/* One frame alone is never too much, however large. */
+/* Too much for the client, or for the shard before this turn's end sees to it. One frame alone is
+ * never too much, however large. */
 static bool is_over(const struct tt_client *client)
 {
+    const struct tt_shard *shard = client->shard;
     const struct tt_conflate_list *l = &client->conflate->list;
-    return l->bytes > client->shard->options.outbox_bytes && l->count > 1;
+    size_t frames_max = shard->frames.bytes_max + shard->frames.bytes_max / 2;
+    return l->count > 1 &&
+           (l->bytes > shard->options.outbox_bytes || shard->frames.bytes > frames_max);
 }
 
 void tt_conflate_queue(struct tt_client *client, struct tt_frame *frame)

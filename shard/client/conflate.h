@@ -20,8 +20,10 @@
  *
  * Only clients that conflate have one: with max_rate for life, else from the first overflow (or the
  * beginning of a catch-up) until they are LIVE again.
- * Thread: owner shard. Memory: entries, their frames and the table are bounded by --outbox-bytes a
- * client, by one turn's events or one batch more; frames by --frame-bytes and --catchup-bytes. */
+ * Thread: owner shard. Memory: entries and their frames are bounded by --outbox-bytes a client, and
+ * over all clients of a shard by --frame-bytes (live events) and --catchup-bytes (read from the
+ * log), see TT_CONFLATE_ENTRY_BYTES; the object itself and its table, 0.5 KiB, are part of what
+ * memory_bound_bytes has for each connection. */
 #ifndef TT_SHARD_CLIENT_CONFLATE_H
 #define TT_SHARD_CLIENT_CONFLATE_H
 

@@ -97,7 +97,6 @@ static void grow(struct tt_conflate_list *l)
     if (buckets == NULL) return;
     l->buckets_ = buckets;
     l->buckets_count_ = old_count * 2;
-    l->bytes += old_count * (uint32_t)sizeof(struct tt_conflate_entry *);
     l->known_ = 0;
     for (uint32_t i = 0; i < old_count; i++) {
         struct tt_conflate_entry *e = old[i];
@@ -130,7 +129,6 @@ enum tt_status tt_conflate_list_init(struct tt_conflate_list *l, struct tt_confl
     l->buckets_ = calloc(BUCKETS_MIN, sizeof(struct tt_conflate_entry *));
     if (l->buckets_ == NULL) return TT_ENOMEM;
     tt_list_init(&l->entries);
-    l->bytes = BUCKETS_MIN * (uint32_t)sizeof(struct tt_conflate_entry *);
     return TT_OK;
 }
 
@@ -171,6 +169,7 @@ static void unlink_entry(struct tt_conflate_list *l, struct tt_conflate_entry *e
     tt_list_remove(&e->node);
     l->count--;
     l->bytes -= e->frame->bytes + TT_CONFLATE_ENTRY_BYTES;
+    tt_frame_discharge(e->frame, TT_CONFLATE_ENTRY_BYTES);
 }
 
 /* Makes room for an event of a channel: returns the open entry that gives way, or null. */
@@ -214,6 +213,7 @@ enum tt_status tt_conflate_list_add(struct tt_conflate_list *l, struct tt_frame 
     tt_list_append(&l->entries, &e->node);
     l->count++;
     l->bytes += frame->bytes + TT_CONFLATE_ENTRY_BYTES;
+    tt_frame_charge(frame, TT_CONFLATE_ENTRY_BYTES);
     if (old != NULL) {
         hand_on(l, old);
         unlink_entry(l, old);

@@ -18,8 +18,8 @@
  * A channel is known by the keyed 64-bit hash in its frame: two channels share one with a
  * probability of 2^-63, and nobody can compute such a pair without the log's key.
  *
- * Thread: owner shard. Memory: entries come from the shard's pool; `bytes` counts them, their
- * frames and the table. Units: times are low bits of the shard's clock in ms. */
+ * Thread: owner shard. Memory: entries come from the shard's pool; `bytes` counts them and their
+ * frames. Units: times are low bits of the shard's clock in ms. */
 #ifndef TT_SHARD_CLIENT_CONFLATE_LIST_H
 #define TT_SHARD_CLIENT_CONFLATE_LIST_H
 
@@ -72,8 +72,11 @@ struct tt_conflate_list {
     bool held;        /* what the last one offered does not give way */
 };
 
-/* What an entry costs beside its frame's bytes. */
-#define TT_CONFLATE_ENTRY_BYTES ((uint32_t)sizeof(struct tt_conflate_entry))
+/* What an entry costs beside its frame's bytes, with its share of the table. It is charged to the
+ * memory of the frame, so the bounds of frames of live events (--frame-bytes) and of frames from
+ * the log (--catchup-bytes) hold for both. */
+#define TT_CONFLATE_ENTRY_BYTES                                                                    \
+    ((uint32_t)(sizeof(struct tt_conflate_entry) + 2 * sizeof(struct tt_conflate_entry *)))
 
 /* TT_OK; TT_ENOMEM. */
 TT_MUST_USE enum tt_status tt_conflate_list_init(struct tt_conflate_list *l,

@@ -60,7 +60,7 @@ struct tt_frame {
     (68u << 10) /* a frame of exactly this size, with its struct, is kept */
 
 struct tt_frame_memory {
-    size_t bytes; /* held by frames in use */
+    size_t bytes; /* held by frames in use, and charged to them */
     size_t
         bytes_max; /* over it the oldest holders are demoted; new frames still come (by one turn) */
     uint64_t allocations; /* times that the system was asked for memory */
@@ -74,6 +74,17 @@ void tt_frame_memory_deinit(struct tt_frame_memory *m); /* every frame must have
 /* A frame with room for `bytes`, one reference, everything else zero. Null: out of memory. */
 struct tt_frame *tt_frame_create(struct tt_frame_memory *m, size_t bytes);
 void tt_frame_put(struct tt_frame **frame);
+
+/* Memory that holds the frame in place (an entry of a dirty list) counts with it; taken back before
+ * the frame is put. */
+static inline void tt_frame_charge(struct tt_frame *f, uint32_t bytes)
+{
+    f->memory_->bytes += bytes;
+}
+static inline void tt_frame_discharge(struct tt_frame *f, uint32_t bytes)
+{
+    f->memory_->bytes -= bytes;
+}
 
 /* Bytes that fit into its data. */
 static inline size_t tt_frame_capacity(const struct tt_frame *f)

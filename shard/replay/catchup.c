@@ -272,6 +272,9 @@ static bool take_event(struct tt_client *client, struct tt_catchup_part *part, u
     tt_catchup_waits(part, settled);
     tt_metric_add(&shard->metrics.replayed_events, 1);
     tt_client_queue(client, f);
+    /* A list may have room for much: within a block the shard's bound is looked at, too. */
+    if (client->conflate != NULL && shard->replay_frames.bytes > shard->replay_frames.bytes_max)
+        return false;
     return tt_catchup_has_room(client);
 }
 

@@ -43,8 +43,9 @@ class Feed {
     for (const channel of this.channels) await this.lines(1, () => channel, () => false);
   }
 
+  /** 0: there is none. */
   newest(channel) {
-    return this.events.findLast((event) => event?.channel === channel).n;
+    return this.events.findLast((event) => event?.channel === channel)?.n ?? 0;
   }
 }
 
@@ -90,7 +91,7 @@ function up_to_date(client, feed, of = client) {
   const at = new Map();
   return client.when(() => {
     for (; looked < of.events.length; looked++) at.set(of.events[looked].json.channel, number_of(of.events[looked]));
-    return [...newest].every(([channel, n]) => at.get(channel) >= n) || undefined;
+    return [...newest].every(([channel, n]) => (at.get(channel) ?? 0) >= n) || undefined;
   }, 'the newest of every channel', 60_000);
 }
 
@@ -194,6 +195,38 @@ broker_test('a client that comes back after long gets the newest of each channel
     client.cut();
   }
 });
+
+broker_test(
+  'stalled clients that conflate on many channels stay within the bounds of their shard',
+  { args: ['--log-segment-bytes=2MiB', '--tail-bytes=2MiB', '--frame-bytes=1MiB', '--catchup-bytes=1MiB', '--outbox-bytes=2MiB'] },
+  async (broker, t) => {
+    const own = seeded(t);
+    const wide = Array.from({ length: 1500 }, (_, i) => `s.${i}`);
+    const feed = new Feed(broker, wide);
+    const clients = [];
+    for (let i = 0; i < 8; i++) clients.push(await subscribe(broker, `/sse?channels=s.*&policy=conflate${i % 4 === 3 ? '&max_rate=5' : ''}`));
+    for (const client of clients) client.pause();
+    /* A shard may pass its bounds by the events of one turn: frames by half of what is allowed. Blocks of files and
+     * the frames that are made of them have the same bound, side by side. */
+    const shards = 2;
+    const frames_max = shards * 1.5 * (1 << 20) + (256 << 10);
+    const catchup_max = 2 * shards * (1 << 20) + (256 << 10);
+    for (let i = 0; i < 8; i++) {
+      await feed.flood(own, { bytes: 1 << 20, never: 0.002 });
+      const frames = await metric(broker, 'frame_bytes');
+      const catchup = await metric(broker, 'catchup_bytes');
+      assert.ok(frames <= frames_max, `frames: ${frames} of ${frames_max} bytes`);
+      assert.ok(catchup <= catchup_max, `catching up: ${catchup} of ${catchup_max} bytes`);
+    }
+    for (const client of clients) client.resume();
+    for (const channel of wide.slice(0, 20)) await feed.lines(1, () => channel, () => false);
+    for (const client of clients) {
+      await up_to_date(client, feed);
+      assert_conflated(feed, client.events);
+      client.cut();
+    }
+  },
+);
 
 broker_test('max_rate: a channel is updated so many times a second at most, and its newest event comes', { args: small, small: true }, async (broker, t) => {
   const own = seeded(t);
