@@ -14,6 +14,7 @@
 #define TURN_SLOTS      4096u /* that may be empty */
 #define COST_PLACE      8u    /* finding the place of one that is not at the end of the log */
 #define COST_PARTITIONS 32u   /* so many partitions cost as much as a client */
+#define COST_ENTRIES    8u    /* so many entries of a dirty list, too */
 #define COST_END        4u
 #define COST_DESCRIBE   16u
 
@@ -97,7 +98,9 @@ static struct place take_last(struct tt_roster *r)
 /* Is nothing of it waiting, so that its place is the newest arrival? */
 static bool is_at_end(const struct tt_client *client)
 {
-    return client->catchup == NULL && tt_client_first_arrival(client) == 0;
+    if (client->catchup != NULL) return false;
+    if (client->state == TT_CLIENT_CONFLATING) return tt_conflate_count(client) == 0;
+    return tt_client_first_arrival(client) == 0;
 }
 
 /* Of a client: how many offsets lie between what was sent and the heads. *worst: the partition with
@@ -117,6 +120,7 @@ static uint64_t lag_of(struct tt_shard *shard, const struct tt_client *client, u
         tt_client_sent_vector(client, shard->vector);
         vector = shard->vector;
         shard->roster->cost += COST_PLACE;
+        shard->roster->cost += tt_conflate_count(client) / COST_ENTRIES;
     }
     for (uint32_t p = first; p < end; p++) {
         uint64_t behind = shard->heads[p] > vector[p] ? shard->heads[p] - vector[p] : 0;
@@ -142,30 +146,37 @@ static uint64_t key_of(struct tt_shard *shard, const struct tt_client *client)
     TT_UNREACHABLE();
 }
 
-/* Of a live client the event that waits for longest says it; of others the log. */
+/* The oldest event that waits for a client that does not read the log. */
+static int64_t oldest_taken_us(const struct tt_client *client)
+{
+    if (client->state == TT_CLIENT_CONFLATING) {
+        const struct tt_conflate_list *l = &client->conflate->list;
+        struct tt_conflate_entry *e = tt_conflate_list_first(l);
+        for (; e != NULL; e = tt_conflate_list_next(l, e))
+            if (e->frame->kind == TT_FRAME_EVENT) return e->frame->taken_us;
+        return 0;
+    }
+    struct tt_outbox_walk walk = {0};
+    struct tt_frame *f;
+    while ((f = tt_outbox_walk(&client->outbox, &walk)) != NULL)
+        if (f->kind == TT_FRAME_EVENT) return f->taken_us;
+    return 0;
+}
+
+/* worst: where a client that reads the log is furthest behind. */
 static bool age_of(struct tt_shard *shard, const struct tt_client *client, uint32_t worst,
                    uint64_t *age_ms)
 {
     int64_t age_us = 0;
     bool known = true;
-    if (client->state == TT_CLIENT_CLOSING) {
-        *age_ms = 0;
-        return true;
-    }
-    if (client->state == TT_CLIENT_CONFLATING) {
-        const struct tt_conflate_entry *e = tt_conflate_list_first(&client->conflate->list);
-        if (e != NULL) age_us = shard->wall_us - e->frame->taken_us;
-    } else if (client->catchup == NULL) {
-        struct tt_outbox_walk walk = {0};
-        struct tt_frame *f;
-        while ((f = tt_outbox_walk(&client->outbox, &walk)) != NULL) {
-            if (f->kind != TT_FRAME_EVENT || f->taken_us == 0) continue;
-            age_us = shard->wall_us - f->taken_us;
-            break;
-        }
-    } else {
+    if (client->state == TT_CLIENT_OPENING || client->state == TT_CLIENT_CLOSING) {
+        age_us = 0;
+    } else if (client->catchup != NULL) {
         tt_client_sent_vector(client, shard->vector);
         known = tt_replay_age_us(shard, worst, shard->vector[worst], &age_us);
+    } else {
+        int64_t taken_us = oldest_taken_us(client);
+        if (taken_us != 0) age_us = shard->wall_us - taken_us;
     }
     *age_ms = age_us > 0 ? (uint64_t)age_us / 1000 : 0;
     return known;

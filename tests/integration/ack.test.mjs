@@ -64,6 +64,28 @@ broker_test('a catching-up client acknowledges, too', { args: ['--log-partitions
   client.cut();
 });
 
+broker_test('a conflating client acknowledges every cursor that it was given', { args: ['--log-partitions=2', '--outbox-bytes=16KiB'], shards: 2 }, async (broker) => {
+  const client = await subscribe(broker, '/sse?channels=c.*&policy=conflate');
+  const ticked = await subscribe(broker, '/sse?channels=c.*&max_rate=20');
+  for (let round = 0; round < 4; round++) {
+    client.pause();
+    await eventually(async () => {
+      await publish_lines(broker, range(200, (i) => ({ channel: `c.${i % 5}`, payload: 'x'.repeat(2000) })));
+      return (await request(broker.ops, { path: '/clients?state=conflating,catchup&sort=outbox' })).json.clients.some(({ policy }) => policy === 'conflate');
+    }, 'a client that conflates');
+    const { length } = client.events;
+    client.resume();
+    await client.received(length + 1);
+    for (const one of [client, ticked]) await ack(broker, one, one.cursor);
+  }
+  const last = await publish(broker, { channel: 'c.last', payload: 1 });
+  for (const one of [client, ticked]) {
+    await one.when((c) => c.events.at(-1)?.json.id === last, 'the last event');
+    assert.equal(await ack(broker, one, one.cursor), 0);
+    one.cut();
+  }
+});
+
 broker_test('what cannot be true is refused', { args: ['--log-partitions=4'], small: true }, async (broker) => {
   const client = await subscribe(broker, '/sse?channels=a,b,c,d,e');
   const session = session_of(client);

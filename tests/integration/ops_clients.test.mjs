@@ -139,6 +139,26 @@ broker_test('a client that does not read is in front', { args: ['--outbox-bytes=
   for (const c of [slow, ...others]) c.cut();
 });
 
+broker_test('a conflating client is shown as one, with what waits for it', {}, async (broker) => {
+  const slow = await subscribe(broker, '/sse?channels=a&id=slow&policy=conflate');
+  const ticked = await subscribe(broker, '/sse?channels=b&id=ticked&max_rate=0.01');
+  slow.pause();
+  await eventually(async () => {
+    await publish_lines(broker, range(200, (i) => ({ channel: 'a', payload: { i, pad: 'x'.repeat(2000) } })));
+    return (await list(broker, '?state=conflating&label=slow')).matched === 1;
+  }, 'conflating');
+  await publish_lines(broker, range(5, (i) => ({ channel: 'b', payload: i })));
+  await ticked.received(1);
+  await publish_lines(broker, range(5, (i) => ({ channel: 'b', payload: i })));
+  const row = await eventually(async () => (await list(broker, '?label=ticked')).clients.find(({ outboxFrames }) => outboxFrames > 0), 'an event that waits for the tick');
+  assert.deepEqual([row.state, row.policy], ['conflating', 'max_rate']);
+  assert.ok(row.lagEvents > 0 && row.outboxBytes > 0 && row.lagMs >= 0, JSON.stringify(row));
+  const [first] = (await list(broker, '?label=slow')).clients;
+  assert.deepEqual([first.state, first.policy], ['conflating', 'conflate']);
+  assert.ok(first.lagEvents > 0 && first.outboxBytes > 0 && first.outboxFrames > 0, JSON.stringify(first));
+  for (const c of [slow, ticked]) c.cut();
+});
+
 broker_test('what is acknowledged is shown, and sorted by', { shards: 2 }, async (broker) => {
   const clients = await Promise.all(range(3, () => subscribe(broker, '/sse?channels=a')));
   const ids = await publish_all(broker, range(10, (i) => ({ channel: 'a', payload: i })));
