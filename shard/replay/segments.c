@@ -271,9 +271,8 @@ static size_t take_block(struct tt_segments *s, struct tt_segment_reader *reader
     reader->ready = false;
     enum tt_status status = take_records(reader, part);
     size_t looked = (size_t)(tt_reader_place(&reader->records) - before) + 1;
-    if (client->state != TT_CLIENT_CATCHUP || part->pos >= reader->bound) {
-        finish(s, reader, false);
-    } else if (status == TT_OK && !has_plenty(s, 0)) {
+    if (client->state != TT_CLIENT_CATCHUP || part->pos >= reader->bound ||
+        (status == TT_OK && !has_plenty(s, 0))) {
         finish(s, reader, false);
     } else if (status == TT_OK && !wants_more(reader)) {
         reader->ready = true;
