@@ -395,6 +395,8 @@ static void check_together(struct loading *l, const struct tt_config *c)
     }
     if (c->max_body_bytes < c->max_event_bytes)
         fail(l, "--max-body-bytes", "is smaller than --max-event-bytes");
+    if (c->publish_bytes < c->max_body_bytes)
+        fail(l, "--publish-bytes", "is smaller than --max-body-bytes");
     if (c->log_segment_bytes < (1 + event_chunks) * TT_CHUNK_BYTES)
         fail(l, "--log-segment-bytes", "is too small for --max-event-bytes");
     for (uint32_t i = 0; i < c->allow_origin.count; i++) {

@@ -478,7 +478,7 @@ enum tt_status tt_control_run(struct tt_control *control, const struct tt_world 
     c->self = tt_peers_control(world->peers);
     c->error = error;
     c->view.world = world;
-    c->view.memory_bound_bytes = figures->memory_bound_bytes;
+    c->view.memory = figures->memory;
     c->view.connections_max = figures->connections_max;
     c->ratio_ns = c->now_ns = tt_io_now_ns(c->io);
     tt_io_poll_in(c->io, c->options.signals, tt_token(OPERATION_SIGNALS, 0, 0));

@@ -14,6 +14,7 @@
 #define TT_BROKER_CONTROL_H
 
 #include "broker/config.h"
+#include "broker/memory.h"
 #include "shard/diag.h"
 #include "shard/shard.h"
 
@@ -59,7 +60,7 @@ TT_MUST_USE enum tt_status tt_control_make_cors(const struct tt_config *config,
                                                 struct tt_cors **cors);
 
 struct tt_control_figures_start {
-    uint64_t memory_bound_bytes;
+    struct tt_memory_bound memory;
     uint64_t connections_max; /* of all shards together */
 };
 /* Serves until every shard has stopped. The shards' threads were started, or will be; world and its

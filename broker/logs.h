@@ -24,7 +24,7 @@ TT_MUST_USE enum tt_status tt_logs_open(struct tt_logs **logs, const struct tt_c
                                         char error[TT_CONFIG_ERROR_MAX]);
 /* Frees what tt_logs_open() made. The logs themselves were closed by their shards. */
 void tt_logs_close(struct tt_logs **logs);
-/* Memory of the tails of all partitions. */
+/* Memory of all partitions: tails, tables of channels, indexes, idempotency keys. */
 uint64_t tt_logs_memory_bound_bytes(const struct tt_config *config);
 
 #endif

@@ -160,7 +160,7 @@ static void write_process(struct tt_writer *w, const struct tt_operations_view *
     write_one(w, "ready", "gauge", tt_operations_ready(view), "1 when /readyz says 200.");
     write_one(w, "uptime_seconds", "gauge", (uint64_t)(view->now_ms - view->started_ms) / 1000,
               "Time since the start.");
-    write_one(w, "memory_bound_bytes", "gauge", view->memory_bound_bytes,
+    write_one(w, "memory_bound_bytes", "gauge", view->memory.total,
               "Most memory that the configuration allows, whatever clients do.");
     write_one(w, "resident_bytes", "gauge", tt_process_resident_bytes(), "Resident memory.");
     write_one(w, "log_free_bytes", "gauge", tt_process_free_bytes(view->config->data),

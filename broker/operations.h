@@ -11,6 +11,7 @@
 #include "broker/acceptor.h"
 #include "broker/config.h"
 #include "broker/logger.h"
+#include "broker/memory.h"
 #include "shard/conn/connections.h"
 #include "shard/shard.h"
 #include "shard/timers.h"
@@ -31,7 +32,7 @@ struct tt_operations_view {
     const struct tt_logger *logger;
     const struct tt_faults *faults; /* --test-fault; null: none */
     const char *io_name;
-    uint64_t memory_bound_bytes;
+    struct tt_memory_bound memory;
     uint64_t connections_max;
     int64_t started_ms; /* unix time */
     int64_t now_ms;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +22,11 @@ uint32_t tt_process_raise_descriptors(void)
     struct rlimit raised = {limit.rlim_max, limit.rlim_max};
     if (setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
     return limit.rlim_cur > UINT32_MAX ? UINT32_MAX : (uint32_t)limit.rlim_cur;
+}
+
+void tt_process_return_memory(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 64 << 10); /* fixed from now on, not raised by itself */
 }
 
 enum tt_status tt_process_signals(int *descriptor, char error[TT_PROCESS_ERROR_MAX])

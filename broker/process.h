@@ -14,6 +14,10 @@
  * are sized by; returns it. */
 uint32_t tt_process_raise_descriptors(void);
 
+/* Lets the allocator give back blocks of 64 KiB and more when they are freed. Else what clients
+ * that catch up have read leaves holes in its heap that are larger than all that is in use. */
+void tt_process_return_memory(void);
+
 /* Blocks SIGTERM, SIGINT and SIGHUP in this thread and those it starts, ignores SIGPIPE, and gives
  * a descriptor that becomes readable with them. TT_OK; TT_EIO. */
 TT_MUST_USE enum tt_status tt_process_signals(int *descriptor, char error[TT_PROCESS_ERROR_MAX]);

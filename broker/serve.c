@@ -7,6 +7,7 @@
 
 #include "broker/control.h"
 #include "broker/logs.h"
+#include "broker/memory.h"
 #include "broker/process.h"
 #include "proto/base/assert.h"
 #include "shard/http/cors.h"
@@ -95,6 +96,7 @@ static void fill_options(struct serving *s, enum tt_io_kind kind)
                .faults = s->faults},
         .connections = {.head_bytes_max = HEAD_BYTES_MAX,
                         .headers_max = HEADERS_MAX,
+                        .work_bytes_max = c->connection_bytes,
                         .body_bytes_max = c->max_body_bytes,
                         .header_timeout_ms = (uint32_t)c->header_timeout_ms,
                         .body_timeout_ms = (uint32_t)c->body_timeout_ms,
@@ -109,6 +111,8 @@ static void fill_options(struct serving *s, enum tt_io_kind kind)
         .conflate_wait_ms = (uint32_t)c->conflate_wait_ms,
         .frame_bytes = c->frame_bytes,
         .catchup_bytes = c->catchup_bytes,
+        .publish_bytes = c->publish_bytes,
+        .subscription_bytes = c->subscription_bytes,
         .max_replay = c->max_replay,
         .event_bytes_max = c->max_event_bytes,
         .body_bytes_max = c->max_body_bytes,
@@ -120,13 +124,6 @@ static void fill_options(struct serving *s, enum tt_io_kind kind)
         .demo = c->demo,
         .log_sync_always = c->log_sync == TT_LOG_SYNC_ALWAYS,
     };
-}
-
-/* Everything that grows with clients or events has a bound of its own; their sum. */
-static uint64_t memory_bound(const struct serving *s)
-{
-    return tt_logs_memory_bound_bytes(s->config) +
-           s->world.shards_count * (uint64_t)tt_shard_memory_bound_bytes(&s->options);
 }
 
 /* ---- threads ---- */
@@ -267,7 +264,9 @@ static enum tt_status live(const struct tt_config *config, enum tt_io_kind kind,
     if (status == TT_OK) status = prepare(s, &control, descriptors);
     if (status == TT_OK) status = start_threads(s);
     if (status == TT_OK) {
-        const struct tt_control_figures_start figures = {memory_bound(s), s->connections_max};
+        struct tt_control_figures_start figures = {.connections_max = s->connections_max};
+        tt_memory_bound(s->config, &s->options, s->world.partitions_count, s->world.shards_count,
+                        &figures.memory);
         status = tt_control_run(s->control, &s->world, &figures, error);
         *retry =
             status != TT_OK && kind == TT_IO_AUTO && tt_control_io_kind(s->control) == TT_IO_URING;
@@ -288,6 +287,7 @@ enum tt_status tt_serve(const struct tt_config *config, int arguments_count, cha
                                          .environment = environment};
     int lock;
     char why[TT_PROCESS_ERROR_MAX] = "";
+    tt_process_return_memory();
     uint32_t descriptors = tt_process_raise_descriptors();
     enum tt_status status = tt_process_signals(&control.signals, why);
     if (status == TT_OK) status = tt_process_lock_directory(config->data, &lock, why);

@@ -98,6 +98,26 @@ static void write_partition(struct tt_writer *w, const struct tt_operations_view
                     (unsigned long long)tt_tail_durable_place(p->tail));
 }
 
+/* What is resident, what may be, and of which parts that is the sum. */
+static void write_memory(struct tt_writer *w, const struct tt_memory_bound *bound)
+{
+    const struct tt_shard_bounds *b = &bound->shards;
+    tt_write_format(
+        w, ",\"memory\":{\"residentBytes\":%llu,\"boundBytes\":%llu,\"bounds\":{\"log\":%llu",
+        (unsigned long long)tt_process_resident_bytes(), (unsigned long long)bound->total,
+        (unsigned long long)bound->log);
+    write_u64(w, "frames", b->frames);
+    write_u64(w, "catchup", b->catchup);
+    write_u64(w, "publish", b->publish);
+    write_u64(w, "connections", b->connections);
+    write_u64(w, "subscriptions", b->subscriptions);
+    write_u64(w, "clients", b->clients);
+    write_u64(w, "receive", b->receive);
+    write_u64(w, "fixed", b->fixed);
+    write_u64(w, "process", bound->process);
+    tt_write_text(w, "}}");
+}
+
 void tt_status_write(struct tt_writer *w, const struct tt_operations_view *view)
 {
     const struct tt_config *c = view->config;
@@ -105,9 +125,7 @@ void tt_status_write(struct tt_writer *w, const struct tt_operations_view *view)
     if (view->world != NULL) tt_write_format(w, ",\"history\":\"%s\"", view->world->history.text);
     tt_write_format(w, ",\"io\":\"%s\",\"startedAt\":%lld,\"uptimeMs\":%lld", view->io_name,
                     (long long)view->started_ms, (long long)(view->now_ms - view->started_ms));
-    tt_write_format(w, ",\"memory\":{\"residentBytes\":%llu,\"boundBytes\":%llu}",
-                    (unsigned long long)tt_process_resident_bytes(),
-                    (unsigned long long)view->memory_bound_bytes);
+    write_memory(w, &view->memory);
     struct tt_acceptor_figures a = tt_acceptor_figures(view->acceptor);
     tt_write_format(w, ",\"accept\":{\"accepted\":%llu,\"refused\":%llu,\"overCap\":%llu",
                     (unsigned long long)a.accepted, (unsigned long long)a.refused,

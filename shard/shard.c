@@ -15,6 +15,7 @@
 #include "shard/http/routes.h"
 #include "shard/http/session_call.h"
 #include "shard/http/subscribe.h"
+#include "shard/memory.h"
 #include "shard/owner.h"
 #include "shard/replay/catchup.h"
 #include "shard/replay/lookup.h"
@@ -22,10 +23,9 @@
 #include "shard/shard_internal.h"
 #include "store/tail.h"
 
-#define REAP_MAX        256u
-#define TIMER_WORK_MAX  1024u
-#define FIGURES_EVERY   64u /* turns between two updates of the gauges that need sums */
-#define MEMORY_A_CLIENT 1024u
+#define REAP_MAX       256u
+#define TIMER_WORK_MAX 1024u
+#define FIGURES_EVERY  64u /* turns between two updates of the gauges that need sums */
 
 /* ---- what answerers may ask ---- */
 
@@ -272,13 +272,6 @@ void tt_shard_destroy(struct tt_shard **out)
     *out = NULL;
 }
 
-size_t tt_shard_memory_bound_bytes(const struct tt_shard_options *o)
-{
-    size_t buffers = (size_t)o->io.recv_buffer_bytes * o->io.recv_buffers;
-    return o->frame_bytes + o->catchup_bytes + TT_PUBLISH_BYTES_MAX + TT_ROSTER_BYTES_MAX +
-           buffers + (size_t)o->connections.connections_max * MEMORY_A_CLIENT;
-}
-
 /* ---- hooks of the connection engine ---- */
 
 static void connection_gone(void *context, const struct tt_peer *peer, enum tt_close_reason reason)
@@ -288,7 +281,7 @@ static void connection_gone(void *context, const struct tt_peer *peer, enum tt_c
     tt_metric_set(&shard->metrics.connections, tt_connections_count(shard->connections));
     /* Clients count their own ends; here are those that never became one. */
     if (reason == TT_CLOSE_PROTOCOL || reason == TT_CLOSE_HEADER_TIMEOUT ||
-        reason == TT_CLOSE_BODY_TIMEOUT)
+        reason == TT_CLOSE_BODY_TIMEOUT || reason == TT_CLOSE_OVERLOAD)
         tt_metric_add(&shard->metrics.closes[reason], 1);
 }
 
@@ -491,6 +484,7 @@ static void update_figures(struct tt_shard *shard)
                   shard->outboxes.blocks * sizeof(struct tt_outbox_block) +
                       shard->conflate_pool.entries * sizeof(struct tt_conflate_entry));
     tt_metric_set(&m->connection_bytes, tt_connections_bytes(shard->connections));
+    tt_metric_set(&m->subscription_bytes, tt_shard_subscription_bytes(shard));
 }
 
 /* Owners wait for this shard to finish a turn: they can reuse memory now. */

@@ -67,6 +67,8 @@ struct tt_shard_options {
     uint32_t conflate_wait_ms; /* 0: a channel's wait seals nothing */
     size_t frame_bytes;
     size_t catchup_bytes;
+    size_t publish_bytes;
+    size_t subscription_bytes;
     uint64_t max_replay; /* events of a partition for one request; 0: no limit */
     size_t event_bytes_max;
     uint64_t body_bytes_max;
@@ -92,8 +94,6 @@ void tt_shard_destroy(struct tt_shard **shard); /* after its thread was joined *
 const struct tt_shard_metrics *tt_shard_metrics(const struct tt_shard *shard);
 const char *tt_shard_io_name(const struct tt_shard *shard); /* after STARTED */
 const char *tt_shard_io_why(const struct tt_shard *shard);  /* why not io_uring; empty: it is */
-/* The bound of the memory this shard can hold, a sum of its options. Any thread. */
-size_t tt_shard_memory_bound_bytes(const struct tt_shard_options *options);
 
 /* ---- for the answerers that run on the shard (shard/http, shard/client); own thread ---- */
 const struct tt_world *tt_shard_world(const struct tt_shard *shard);

@@ -70,6 +70,7 @@ struct tt_shard {
     /* client/ */
     struct tt_pool clients;
     struct tt_outbox_pool outboxes;
+    size_t types_bytes;     /* of all clients' lists of types */
     uint8_t heartbeat_kind; /* of timers */
     uint8_t tick_kind;
     uint32_t conflating; /* clients with a policy that conflates: frames need their channels */

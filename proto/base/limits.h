@@ -32,8 +32,7 @@
 #define TT_ARRIVALS_RING         (1u << 16) /* a client whose place leaves it is demoted to catch-up */
 #define TT_ARRIVALS_VECTOR_EVERY 1024u
 
-#define TT_PUBLISH_BYTES_MAX         (64u << 20) /* bodies of a shard's publishers; over it: 503 */
-#define TT_IDEMPOTENCY_KEY_BYTES_MAX 255u        /* a name, not a text; over it: 400 */
+#define TT_IDEMPOTENCY_KEY_BYTES_MAX 255u /* a name, not a text; over it: 400 */
 #define TT_PUBLISH_ARRAY_MAX         65536u /* events in one array, they go as a whole; over it: 413 */
 #define TT_PUBLISH_IDS_MAX           262144u /* events of one stream with ids=1, they are kept; over: 413 */
 

@@ -5,6 +5,7 @@
 #include "proto/base/assert.h"
 #include "proto/event/patterns.h"
 #include "shard/client/lag.h"
+#include "shard/memory.h"
 #include "shard/replay/catchup.h"
 #include "shard/replay/snapshot.h"
 #include "shard/shard_internal.h"
@@ -163,6 +164,8 @@ enum tt_status tt_client_change(struct tt_client *client, const struct tt_change
                      client->partition;
     if (wider && tt_cursor_full_bytes_max(&n, 1) > TT_CURSOR_BYTES_MAX) return TT_ETOOBIG;
     uint32_t old_count = client->subscription->count;
+    if (change->patterns_count > old_count && !tt_shard_has_subscription_room(shard))
+        return TT_ENOMEM;
     struct tt_pattern *old = tt_client_copy_patterns(client->subscription);
     struct tt_pattern *added = malloc(change->patterns_count * sizeof *added);
     enum tt_status status = TT_ENOMEM;

@@ -63,6 +63,7 @@ void tt_client_destroy(struct tt_client *client)
     tt_outbox_clear(&client->outbox, &shard->outboxes);
     if (client->extra != NULL) {
         tt_lag_destroy(&client->extra->lag);
+        if (client->extra->types != NULL) shard->types_bytes -= client->extra->types_bytes;
         free(client->extra->types);
     }
     free(client->extra);

@@ -8,6 +8,8 @@
 #include "shard/client/conflate.h"
 #include "shard/client/lag.h"
 #include "shard/client/sse.h"
+#include "shard/http/publish_batch.h"
+#include "shard/memory.h"
 #include "shard/replay/since.h"
 #include "shard/shard_internal.h"
 
@@ -18,6 +20,8 @@ struct tt_opening {
     uint8_t *text; /* decoded parameters, or the cursor of the header of a POST */
     uint8_t *body; /* POST */
     size_t body_bytes;
+    size_t body_max;
+    size_t counted; /* of publish_bytes */
     struct tt_bytes last_event_id;
     struct tt_resume resume;
     uint64_t *pos;          /* where it starts, for each partition */
@@ -32,6 +36,7 @@ static void opening_free(struct tt_client *client)
     struct tt_opening *o = client->opening;
     if (o == NULL) return;
     tt_since_close(&o->since);
+    tt_publish_memory_put(client->shard, o->counted);
     free(o->pos);
     free(o->patterns);
     free(o->text);
@@ -99,6 +104,7 @@ static bool keep_extra(struct tt_client *client, const struct tt_subscribe *subs
         at += subscribe->types[i].size;
     }
     extra->types_count = subscribe->types_count;
+    client->shard->types_bytes += extra->types_bytes;
     return true;
 }
 
@@ -188,6 +194,10 @@ static void begin(struct tt_client *client)
     if (tt_client_conflates(client)) shard->conflating++;
     client->ping_event = subscribe->ping_event;
     if (subscribe->heartbeat_ms != 0) client->heartbeat_ms = subscribe->heartbeat_ms;
+    if (!tt_shard_has_subscription_room(shard)) {
+        answer_overload(client, "no memory for more subscriptions");
+        return;
+    }
     o->pos = calloc(shard->world->partitions_count, sizeof *o->pos);
     if (o->pos == NULL || !keep_extra(client, subscribe) ||
         (subscribe->tick_ns != 0 && tt_conflate_begin(client, subscribe->tick_ns) != TT_OK) ||
@@ -232,17 +242,46 @@ static void open_client(struct tt_client *client)
     if (tt_admission_ask(client)) begin(client);
 }
 
+/* Clients that open share the bound of publishers: publish_bytes. */
+static bool count(struct tt_client *client, size_t bytes)
+{
+    if (!tt_publish_memory_get(client->shard, bytes)) return false;
+    client->opening->counted += bytes;
+    return true;
+}
+
+static void uncount(struct tt_client *client, size_t bytes)
+{
+    tt_publish_memory_put(client->shard, bytes);
+    client->opening->counted -= bytes;
+}
+
 /* Memory for what the parameters are decoded into. */
 static bool parse_memory(struct tt_client *client, size_t text_bytes,
                          struct tt_subscribe_memory *memory)
 {
     struct tt_opening *o = client->opening;
     uint32_t max = client->shard->options.channels_per_client_max;
+    if (!count(client, max * sizeof *o->patterns + text_bytes)) return false;
     o->patterns = malloc(max * sizeof *o->patterns);
     o->text = malloc(text_bytes == 0 ? 1 : text_bytes);
     *memory = (struct tt_subscribe_memory){
         .patterns = o->patterns, .patterns_max = max, .text = o->text, .text_bytes = text_bytes};
     return o->patterns != NULL && o->text != NULL;
+}
+
+/* What was read keeps what it needs: it may wait long for its places. */
+static void parsed(struct tt_client *client)
+{
+    struct tt_opening *o = client->opening;
+    uint32_t max = client->shard->options.channels_per_client_max;
+    uint32_t n = o->subscribe.patterns_count;
+    struct tt_pattern *fewer = realloc(o->patterns, n * sizeof *fewer);
+    if (fewer != NULL) {
+        o->patterns = o->subscribe.patterns = fewer;
+        uncount(client, (max - n) * sizeof *fewer);
+    }
+    open_client(client);
 }
 
 static void parse_body(struct tt_client *client)
@@ -254,13 +293,13 @@ static void parse_body(struct tt_client *client)
         return;
     }
     /* The header's value lies behind the body's bytes. */
-    o->last_event_id.data = o->body + TT_SUBSCRIBE_BODY_BYTES_MAX;
+    o->last_event_id.data = o->body + o->body_max;
     struct tt_subscribe_error error;
     if (tt_subscribe_from_json(tt_bytes(o->body, o->body_bytes), o->last_event_id, &memory,
                                &o->subscribe, &error) != TT_OK)
         tt_exchange_fail(&client->exchange, 400, error.code, 0, "%s", error.message);
     else
-        open_client(client);
+        parsed(client);
 }
 
 static size_t opening_body(struct tt_exchange *x, struct tt_bytes bytes, bool end)
@@ -268,7 +307,7 @@ static size_t opening_body(struct tt_exchange *x, struct tt_bytes bytes, bool en
     struct tt_client *client = tt_client_of(x);
     struct tt_opening *o = client->opening;
     if (o == NULL || o->opened) return bytes.size;
-    if (o->post && bytes.size > TT_SUBSCRIBE_BODY_BYTES_MAX - o->body_bytes) {
+    if (o->post && bytes.size > o->body_max - o->body_bytes) {
         o->opened = true;
         tt_exchange_fail(x, 413, "body_too_large", 0,
                          "the body of a subscription has more than %u bytes",
@@ -284,7 +323,7 @@ static size_t opening_body(struct tt_exchange *x, struct tt_bytes bytes, bool en
     if (o->post)
         parse_body(client);
     else
-        open_client(client);
+        parsed(client);
     return bytes.size;
 }
 
@@ -320,11 +359,14 @@ struct tt_exchange *tt_opening_handle(void *context, const struct tt_request *re
     struct tt_subscribe_error error = {.code = "unavailable", .message = "out of memory"};
     unsigned status = 503;
     if (o->post) {
-        o->body = malloc(TT_SUBSCRIBE_BODY_BYTES_MAX + last_event_id.size);
+        o->body_max = TT_SUBSCRIBE_BODY_BYTES_MAX;
+        if (request->content_length >= 0 && request->content_length < (int64_t)o->body_max)
+            o->body_max = (size_t)request->content_length;
+        size_t bytes = o->body_max + last_event_id.size;
+        o->body = count(client, bytes) ? malloc(bytes + 1) : NULL;
         if (o->body != NULL) {
             if (last_event_id.size != 0)
-                memcpy(o->body + TT_SUBSCRIBE_BODY_BYTES_MAX, last_event_id.data,
-                       last_event_id.size);
+                memcpy(o->body + o->body_max, last_event_id.data, last_event_id.size);
             o->last_event_id.size = last_event_id.size;
             return &client->exchange;
         }

@@ -4,7 +4,7 @@
 
 #include "proto/base/assert.h"
 
-#define CACHED_BLOCKS_MAX 65536u
+#define CACHED_BLOCKS_MAX (TT_OUTBOX_CACHE_BYTES_MAX / sizeof(struct tt_outbox_block))
 
 _Static_assert(sizeof(struct tt_outbox_block) == 128, "two cache lines");
 

@@ -9,7 +9,8 @@
 
 #include "shard/fanout/frame.h"
 
-#define TT_OUTBOX_BLOCK_FRAMES 14u
+#define TT_OUTBOX_BLOCK_FRAMES    14u
+#define TT_OUTBOX_CACHE_BYTES_MAX (2u << 20) /* of blocks that are not in use */
 
 struct tt_outbox_block {
     struct tt_outbox_block *next;

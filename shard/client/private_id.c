@@ -23,6 +23,7 @@ static void *scratch_get(struct tt_scratch *s)
 {
     if (s->data == NULL) {
         s->size = (TT_IO_SENDS_PER_SUBMIT + 1) * PULL_BYTES;
+        _Static_assert((TT_IO_SENDS_PER_SUBMIT + 1) * PULL_BYTES <= TT_SCRATCH_BYTES, "counted");
         s->data = malloc(s->size);
         if (s->data == NULL) return NULL;
         s->used = 0;

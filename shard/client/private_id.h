@@ -13,6 +13,10 @@
 
 #define TT_PRIVATE_ID_BYTES_MAX (16u << 10) /* of ids in one pull */
 
+#define TT_SCRATCH_BYTES                                                                           \
+    ((TT_IO_SENDS_PER_SUBMIT + 1) *                                                                \
+     (TT_PRIVATE_ID_BYTES_MAX + TT_IO_SLICES_MAX * 3 * sizeof(uint64_t))) /* for a whole submit */
+
 struct tt_scratch {
     uint8_t *data;
     size_t used;

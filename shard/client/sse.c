@@ -321,6 +321,8 @@ enum tt_pull tt_sse_pull(struct tt_exchange *x, size_t budget, struct tt_slice *
         if (n != 0) pull = TT_PULL_DATA;
     }
     if (pull != TT_PULL_IDLE) return pull;
+    /* Its socket can be written again. */
+    if (client->state == TT_CLIENT_CATCHUP) tt_catchup_wake(client);
     if (client->state == TT_CLIENT_CLOSING) return TT_PULL_ABORT;
     return client->catchup != NULL && tt_catchup_reads(client->catchup) ? TT_PULL_WAIT_DISK
                                                                         : TT_PULL_IDLE;

@@ -161,7 +161,8 @@ static bool encode_head(struct tt_connection *c, const struct tt_response *respo
     c->whole = c->head_only || without_body(response->status);
     if (response->close || c->expects_continue || (c->stream && c->http10)) c->last = true;
     if (room == NULL) {
-        tt_connection_close_later(c, TT_CLOSE_INTERNAL);
+        tt_connection_close_later(c,
+                                  work == NULL ? TT_CLOSE_INTERNAL : tt_buffer_refused(c->engine));
         return false;
     }
     struct tt_writer w = tt_writer(room, most);

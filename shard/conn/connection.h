@@ -116,7 +116,8 @@ struct tt_connections {
     uint8_t timer_kind;
     bool draining;
     size_t work_bytes;
-    int64_t date_s; /* the second that `date` is of */
+    bool over_bound; /* the last room was refused because of work_bytes_max */
+    int64_t date_s;  /* the second that `date` is of */
     char date[32];
     size_t date_bytes;
     struct tt_http1_head head; /* of the request that is being parsed; valid within one call */
@@ -157,6 +158,11 @@ void tt_connection_free_work(struct tt_connection *c);
 /* Appends; false when memory is short. */
 bool tt_buffer_append(struct tt_connections *engine, struct tt_buffer *b, const void *data,
                       size_t size);
+/* Why the last room was refused: memory is short, or it would pass work_bytes_max. */
+enum tt_close_reason tt_buffer_refused(const struct tt_connections *engine);
+/* What each connection may always have, whatever the others have. */
+#define TT_CONNECTION_BUFFER_BYTES_MIN 512u
+#define TT_CONNECTION_WORK_BYTES_MIN   (sizeof(struct tt_work) + 2 * TT_CONNECTION_BUFFER_BYTES_MIN)
 /* Room for `size` more bytes at data + size, or null. */
 uint8_t *tt_buffer_reserve(struct tt_connections *engine, struct tt_buffer *b, size_t size);
 void tt_buffer_free(struct tt_connections *engine, struct tt_buffer *b);

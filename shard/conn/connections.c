@@ -10,7 +10,6 @@
 #include "shard/conn/transport_plain.h"
 
 #define SLAB_CONNECTIONS 256u
-#define BUFFER_BYTES_MIN 512u
 
 #define FULL_BODY                                                                                  \
     "{\"error\":{\"code\":\"overloaded\",\"message\":\"the broker has as many connections as "     \
@@ -57,8 +56,12 @@ uint8_t *tt_buffer_reserve(struct tt_connections *engine, struct tt_buffer *b, s
         b->from = 0;
     }
     if (b->capacity - b->size < size) {
-        size_t capacity = b->capacity == 0 ? BUFFER_BYTES_MIN : b->capacity;
+        size_t capacity = b->capacity == 0 ? TT_CONNECTION_BUFFER_BYTES_MIN : b->capacity;
         while (capacity - b->size < size) capacity *= 2;
+        uint64_t most = engine->options.work_bytes_max;
+        engine->over_bound = most != 0 && capacity > TT_CONNECTION_BUFFER_BYTES_MIN &&
+                             engine->work_bytes + capacity - b->capacity > most;
+        if (engine->over_bound) return NULL;
         uint8_t *data = realloc(b->data, capacity);
         if (data == NULL) return NULL;
         engine->work_bytes += capacity - b->capacity;
@@ -84,6 +87,11 @@ void tt_buffer_free(struct tt_connections *engine, struct tt_buffer *b)
     engine->work_bytes -= b->capacity;
     free(b->data);
     *b = (struct tt_buffer){0};
+}
+
+enum tt_close_reason tt_buffer_refused(const struct tt_connections *engine)
+{
+    return engine->over_bound ? TT_CLOSE_OVERLOAD : TT_CLOSE_INTERNAL;
 }
 
 size_t tt_connections_bytes(const struct tt_connections *engine)

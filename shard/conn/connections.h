@@ -21,10 +21,12 @@ struct tt_cors; /* shard/http/cors.h */
 
 struct tt_connections_options {
     uint32_t connections_max;
-    uint32_t head_bytes_max;    /* request line and headers; over it: 431 (line: 414) */
-    uint32_t headers_max;       /* over it: 431 */
-    uint64_t body_bytes_max;    /* a body with a Content-Length over it: 413, unless the handler's
-                                 * exchange streams (tt_request_stream_body) */
+    uint32_t head_bytes_max; /* request line and headers; over it: 431 (line: 414) */
+    uint64_t work_bytes_max; /* of all heads and whole answers; who needs more is closed with reason
+                              * OVERLOAD; 0: no bound */
+    uint32_t headers_max;    /* over it: 431 */
+    uint64_t body_bytes_max; /* a body with a Content-Length over it: 413, unless the handler's
+                              * exchange streams (tt_request_stream_body) */
     uint32_t header_timeout_ms; /* from the first byte (or the accept) to the end of the head */
     uint32_t body_timeout_ms;   /* for each KiB of a body; of a stream, for each piece */
     uint32_t keepalive_ms;      /* idle between two requests */

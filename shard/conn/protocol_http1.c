@@ -305,7 +305,7 @@ static void process(struct tt_connection *c, struct tt_bytes bytes)
 
     if (kept) {
         if (!tt_buffer_append(engine, &c->work->in, bytes.data, bytes.size)) {
-            tt_connection_close_later(c, TT_CLOSE_INTERNAL);
+            tt_connection_close_later(c, tt_buffer_refused(engine));
             return;
         }
         input = tt_buffer_bytes(&c->work->in);
@@ -317,7 +317,7 @@ static void process(struct tt_connection *c, struct tt_bytes bytes)
     } else if (kept) {
         c->work->in.from = c->work->in.size - input.size;
     } else if (!tt_buffer_append(engine, &c->work->in, input.data, input.size)) {
-        tt_connection_close_later(c, TT_CLOSE_INTERNAL);
+        tt_connection_close_later(c, tt_buffer_refused(engine));
     }
 }
 

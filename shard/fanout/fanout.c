@@ -6,6 +6,7 @@
 #include "proto/wire/sse_frame.h"
 #include "shard/client/client.h"
 #include "shard/client/lag.h"
+#include "shard/memory.h"
 #include "shard/replay/catchup.h"
 #include "shard/shard_internal.h"
 #include "store/record.h"
@@ -176,6 +177,11 @@ static void fan_out(struct tt_shard *shard, uint32_t partition, struct tt_bytes 
         if (shard->fanout->frames[i] != NULL) tt_frame_put(&shard->fanout->frames[i]);
 }
 
+static bool is_full(const struct tt_shard *shard)
+{
+    return tt_shard_frame_bytes(shard) > shard->frames.bytes_max;
+}
+
 /* Reads a run of one tail; returns the descriptors handled. */
 static uint32_t read_run(struct tt_shard *shard, uint32_t partition, uint32_t max,
                          uint64_t deadline_ns)
@@ -198,6 +204,8 @@ static uint32_t read_run(struct tt_shard *shard, uint32_t partition, uint32_t ma
             if (hole.hole_end > shard->arrivals.next[partition])
                 tt_arrivals_push(&shard->arrivals, partition, hole.hole_end);
         }
+        /* Over the bound, the holders of the oldest frames go first: tt_fanout_enforce(). */
+        if (TT_UNLIKELY(is_full(shard))) break;
         if (i % LOOK_AT_CLOCK_EVERY == 0 && tt_io_now_ns(shard->io) > deadline_ns) break;
     }
     *read += i;
@@ -216,13 +224,13 @@ bool tt_fanout_read(struct tt_shard *shard)
         uint32_t before = left;
         while (left > 0 && f->read[p] != head) {
             left -= read_run(shard, p, left, deadline_ns);
-            if (tt_io_now_ns(shard->io) > deadline_ns) break;
+            if (tt_io_now_ns(shard->io) > deadline_ns || is_full(shard)) break;
         }
         if (left != before &&
             tt_tail_advance(shard->world->partitions[p].tail, shard->index, f->read[p]))
             tt_peers_wake(shard->world->peers, shard->index, shard->world->partitions[p].owner);
         f->next_partition = (p + 1) % n;
-        if (tt_io_now_ns(shard->io) > deadline_ns) break;
+        if (tt_io_now_ns(shard->io) > deadline_ns || is_full(shard)) break;
     }
     return tt_fanout_waiting(shard);
 }
@@ -274,5 +282,5 @@ void tt_fanout_enforce(struct tt_shard *shard)
         f->checked_at = sequence;
         if (sequence > PLACE_MARGIN) demote_up_to(shard, sequence - PLACE_MARGIN, false);
     }
-    if (shard->frames.bytes > shard->frames.bytes_max) relieve_frames(shard);
+    if (is_full(shard)) relieve_frames(shard);
 }

@@ -7,9 +7,8 @@
 /* Classes: every 64 bytes to 1 KiB (0..15), every 1 KiB to 16 KiB (15..30), those of batches
  * (31), beyond that plain malloc. A quote of 200 bytes lies in a class of its own size, so little
  * is wasted. */
-#define CLASS_NONE      255u
-#define CLASS_BATCH     31u
-#define CACHE_BYTES_MAX (4u << 20)
+#define CLASS_NONE  255u
+#define CLASS_BATCH 31u
 
 static unsigned class_of(size_t bytes, size_t *allocated)
 {
@@ -79,7 +78,7 @@ void tt_frame_put(struct tt_frame **frame)
     size_t allocated = f->allocated_;
     TT_ASSERT(m->bytes >= allocated);
     m->bytes -= allocated;
-    if (f->size_class_ == CLASS_NONE || m->cached_bytes_ + allocated > CACHE_BYTES_MAX) {
+    if (f->size_class_ == CLASS_NONE || m->cached_bytes_ + allocated > TT_FRAME_CACHE_BYTES_MAX) {
         free(f);
         return;
     }

@@ -55,7 +55,8 @@ struct tt_frame {
     uint8_t data[];
 };
 
-#define TT_FRAME_CLASSES 40u
+#define TT_FRAME_CLASSES         40u
+#define TT_FRAME_CACHE_BYTES_MAX (4u << 20) /* of frames that are not in use, kept for the next */
 #define TT_FRAME_BATCH_BYTES                                                                       \
     (68u << 10) /* a frame of exactly this size, with its struct, is kept */
 

@@ -8,7 +8,7 @@
  * each partition's). While both are busy no input is taken: the publisher is slowed down to what
  * the log can take.
  *
- * The memory of all bodies of one shard is bounded (TT_PUBLISH_BYTES_MAX); beyond it: 503.
+ * The memory of all bodies of one shard is bounded (publish_bytes); beyond it: 503.
  * Thread: owner shard. */
 #ifndef TT_SHARD_HTTP_PUBLISH_H
 #define TT_SHARD_HTTP_PUBLISH_H

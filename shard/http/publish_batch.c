@@ -15,7 +15,8 @@ _Static_assert(TT_PARTITIONS_MAX < UINT16_MAX, "partitions are numbered in 16 bi
 bool tt_publish_memory_get(struct tt_shard *shard, size_t bytes)
 {
     tt_metric *used = &tt_shard_own_metrics(shard)->publish_bytes;
-    if (bytes > TT_PUBLISH_BYTES_MAX - tt_metric_get(used)) return false;
+    size_t most = tt_shard_options(shard)->publish_bytes;
+    if (tt_metric_get(used) > most || bytes > most - tt_metric_get(used)) return false;
     tt_metric_add(used, bytes);
     return true;
 }

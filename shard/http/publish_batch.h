@@ -9,7 +9,7 @@
  * With an idempotency key, one that does not lie in the key's home partition alone first claims the
  * key there (shard/shard.h, struct tt_publish_request), and is sent only if the key is its own.
  * Thread: owner shard. Memory: counted in the shard's publish_bytes, bounded by
- * TT_PUBLISH_BYTES_MAX. */
+ * publish_bytes of the options. */
 #ifndef TT_SHARD_HTTP_PUBLISH_BATCH_H
 #define TT_SHARD_HTTP_PUBLISH_BATCH_H
 

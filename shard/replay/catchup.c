@@ -13,8 +13,10 @@
 #include "shard/replay/snapshot.h"
 #include "shard/shard_internal.h"
 
-/* A client that has taken nothing of its snapshot for so long is closed when memory is short. */
-#define SNAPSHOT_SILENT_MS_MAX 5000u
+/* When memory is short: of a client that has taken nothing for so long what can be read again is
+ * dropped, and it is closed when that is not enough. */
+#define SILENT_MS_MAX          1000u
+#define SILENT_MS_CLOSED_AFTER 5000u
 #define TIDY_NS                UINT64_C(1000000000)
 
 size_t tt_catchup_bytes(uint32_t parts)
@@ -406,12 +408,22 @@ static size_t step_client(struct tt_catchup *c, size_t budget)
     return 0;
 }
 
+/* Half of the memory is for those whose socket can be written: what is read for the others may stay
+ * for as long as they like. A client that conflates reads on in any case. */
+static bool waits_for_socket(const struct tt_client *client)
+{
+    const struct tt_frame_memory *m = &client->shard->replay_frames;
+    return TT_UNLIKELY(m->bytes > m->bytes_max / 2) && client->conflate == NULL &&
+           tt_exchange_blocked(&client->exchange);
+}
+
 static bool wants_step(const struct tt_catchup *c)
 {
     if (c->client->state == TT_CLIENT_SNAPSHOT) return tt_snapshot_wants_step(c->snapshot);
     if (c->client->state == TT_CLIENT_CATCHUP && tt_conflate_met_hole(c->client->conflate))
         return tt_conflate_may_tell(c->client->conflate);
     if (c->client->state != TT_CLIENT_CATCHUP || !tt_catchup_has_room(c->client)) return false;
+    if (waits_for_socket(c->client)) return false;
     if (c->reader != NULL) return tt_segments_ready(c->reader);
     if (c->indexed != NULL) return !tt_indexed_waits(c->indexed);
     for (uint32_t i = 0; i < c->parts_count; i++)
@@ -427,16 +439,45 @@ static bool is_ahead(const struct tt_catchup *c)
     return false;
 }
 
+static uint32_t silent_ms(const struct tt_client *client)
+{
+    return (uint32_t)(client->shard->now_ns / 1000000) - client->taken_ms;
+}
+
+/* Nothing of its outbox can be dropped but its first frame was begun: it has to be sent whole. */
+static bool only_begun(const struct tt_client *client)
+{
+    return client->outbox.count == 1 && client->outbox.sent != 0;
+}
+
 /* Drops the batches of clients whose socket takes nothing: the log has them. */
-static void relieve(struct tt_shard *shard)
+static void drop_batches(struct tt_shard *shard)
 {
     for (uint32_t s = tt_pool_next(&shard->clients, 0);
          s != TT_SLOT_NONE && shard->replay_frames.bytes > shard->replay_frames.bytes_max / 2;
          s = tt_pool_next(&shard->clients, s + 1)) {
         struct tt_client *client = tt_pool_at(&shard->clients, s);
-        uint32_t silent_ms = (uint32_t)(shard->now_ns / 1000000) - client->taken_ms;
-        if (client->state == TT_CLIENT_CATCHUP && tt_catchup_holds_many(client) && silent_ms > 1000)
+        if (client->state == TT_CLIENT_CATCHUP && client->outbox.count != 0 &&
+            !only_begun(client) && silent_ms(client) > SILENT_MS_MAX)
             tt_catchup_overflow(client);
+    }
+}
+
+/* A batch that was begun has to be sent whole. Where those alone fill the memory, so many of their
+ * clients are closed that the others get on; they resume by cursor. The memory comes back when
+ * their connections have ended, a little later. */
+static void close_silent(struct tt_shard *shard)
+{
+    size_t left = shard->replay_frames.bytes;
+    for (uint32_t s = tt_pool_next(&shard->clients, 0);
+         s != TT_SLOT_NONE && left > shard->replay_frames.bytes_max / 4 * 3;
+         s = tt_pool_next(&shard->clients, s + 1)) {
+        struct tt_client *client = tt_pool_at(&shard->clients, s);
+        if (client->state != TT_CLIENT_CATCHUP || client->outbox.count == 0 ||
+            !tt_exchange_blocked(&client->exchange) || silent_ms(client) <= SILENT_MS_CLOSED_AFTER)
+            continue;
+        left -= client->outbox.bytes < left ? client->outbox.bytes : left;
+        tt_client_abort(client, TT_CLOSE_SLOW);
     }
 }
 
@@ -457,7 +498,8 @@ static void relieve_memory(struct tt_shard *shard)
     bool full = shard->replay_frames.bytes > shard->replay_frames.bytes_max;
     if (!full && !shard->replay->starved) return;
     shard->replay->starved = false;
-    if (full) relieve(shard);
+    if (full) drop_batches(shard);
+    if (shard->replay_frames.bytes > shard->replay_frames.bytes_max) close_silent(shard);
     relieve_snapshots(shard);
     tt_replay_tidy_soon(shard); /* who waits for memory is looked at again, also on an idle shard */
 }

@@ -190,6 +190,8 @@ static struct tt_shard_options options_of(const struct tt_config *c)
         .outbox_bytes = c->outbox_bytes,
         .frame_bytes = c->frame_bytes,
         .catchup_bytes = c->catchup_bytes,
+        .publish_bytes = 64u << 20,
+        .subscription_bytes = 128u << 20,
         .max_replay = c->max_replay,
         .event_bytes_max = c->max_event_bytes,
         .body_bytes_max = c->max_body_bytes,

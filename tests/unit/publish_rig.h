@@ -53,6 +53,7 @@ static inline void reset_shard(uint32_t partitions)
     shard.world = (struct tt_world){
         .history = {"k7Qp2a"}, .partitions = parts, .partitions_count = partitions};
     shard.options.event_bytes_max = 1000;
+    shard.options.publish_bytes = 64u << 20;
     open_count = 0;
     open_max = OPEN_MAX;
     waiter = NULL;

@@ -140,7 +140,7 @@ Test(publish, sizes)
 Test(publish, the_memory_of_a_shard_is_bounded)
 {
     reset_shard(1);
-    tt_metric_set(&shard.metrics.publish_bytes, TT_PUBLISH_BYTES_MAX - 100);
+    tt_metric_set(&shard.metrics.publish_bytes, shard.options.publish_bytes - 100);
     struct tt_exchange *x = begin(JSON_TYPE, "");
     feed(x, "{\"channel\":\"a\"}", 15, 100, 0);
     says(503, "overloaded", "memory");
@@ -149,7 +149,7 @@ Test(publish, the_memory_of_a_shard_is_bounded)
     feed(x, "{\"channel\":\"a\"}", 15, 100, 0);
     says(503, "overloaded", "memory");
     end(x);
-    cr_assert_eq(tt_metric_get(&shard.metrics.publish_bytes), TT_PUBLISH_BYTES_MAX - 100);
+    cr_assert_eq(tt_metric_get(&shard.metrics.publish_bytes), shard.options.publish_bytes - 100);
 }
 
 Test(publish, the_peer_goes_while_owners_work)

@@ -1,0 +1,26 @@
+#include "broker/memory.h"
+
+#include "broker/logs.h"
+
+/* The control thread's io and connections, rings of log lines, answers to operators, the threads'
+ * stacks, the C library. None of it grows with clients or events. */
+#define PROCESS_BYTES (8u << 20)
+#define THREAD_BYTES  (256u << 10) /* what a shard's stack and its ring of log lines touch */
+
+void tt_memory_bound(const struct tt_config *config, const struct tt_shard_options *options,
+                     uint32_t partitions, uint32_t shards, struct tt_memory_bound *bound)
+{
+    struct tt_shard_bounds *b = &bound->shards;
+    tt_shard_bounds(options, partitions, shards, b);
+    bound->log = tt_logs_memory_bound_bytes(config);
+    bound->process = PROCESS_BYTES + shards * (uint64_t)THREAD_BYTES;
+    bound->total = bound->log + bound->process + shards * tt_shard_bounds_total(b);
+    b->frames *= shards;
+    b->catchup *= shards;
+    b->publish *= shards;
+    b->connections *= shards;
+    b->subscriptions *= shards;
+    b->clients *= shards;
+    b->receive *= shards;
+    b->fixed *= shards;
+}
