@@ -30,6 +30,7 @@ struct sim_life {
     struct tt_diag *diags[SIM_SHARDS_MAX + 1];
     struct thread threads[SIM_SHARDS_MAX];
     uint32_t started, stopped;
+    bool roster_out[SIM_SHARDS_MAX];
 };
 
 static struct sim_life *killed;
@@ -115,6 +116,7 @@ static void take_messages(struct sim *sim)
                 l->started++;
             }
             if (m[i].kind == TT_MESSAGE_STOPPED) l->stopped++;
+            if (m[i].kind == TT_MESSAGE_ROSTER_DONE) l->roster_out[m[i].from] = false;
         }
     }
 }
@@ -164,6 +166,22 @@ static void post_all(struct sim *sim, enum tt_message_kind kind)
     struct tt_peers *peers = sim->life->world.peers;
     for (uint32_t i = 0; i < sim->shards; i++) tt_peers_post(peers, sim->shards, i, &m);
     tt_peers_ring(peers, sim->shards, false);
+}
+
+void sim_roster(struct sim *sim, uint32_t shard, struct tt_roster_request *request)
+{
+    struct tt_message m = {.kind = TT_MESSAGE_ROSTER};
+    struct tt_peers *peers = sim->life->world.peers;
+    TT_ASSERT(!sim->life->roster_out[shard]);
+    sim->life->roster_out[shard] = true;
+    TT_MESSAGE_BODY(&m, tt_message_roster)->request = request;
+    tt_peers_post(peers, sim->shards, shard, &m);
+    tt_peers_ring(peers, sim->shards, false);
+}
+
+bool sim_roster_is_out(const struct sim *sim, uint32_t shard)
+{
+    return sim->life->roster_out[shard];
 }
 
 /* ---- life ---- */

@@ -49,6 +49,12 @@ bool sim_step(struct sim *sim);
 /* Moves the time on. */
 void sim_pass_ns(struct sim *sim, uint64_t ns);
 
+/* Lends the request to a shard, as the control thread does for /clients (shard/roster.h); one at a
+ * time for each. */
+struct tt_roster_request;
+void sim_roster(struct sim *sim, uint32_t shard, struct tt_roster_request *request);
+bool sim_roster_is_out(const struct sim *sim, uint32_t shard); /* it was not given back yet */
+
 /* A new connection to a shard, whose socket holds `room` bytes. */
 struct sim_link *sim_connect(struct sim *sim, uint32_t shard, size_t room);
 /* Breaks it; nulls *link. */

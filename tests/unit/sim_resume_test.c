@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shard/roster.h"
 #include "tests/support/sim_clients.h"
 
 #define FOLLOWERS_MAX  8u
@@ -26,6 +27,9 @@ struct schedule {
     uint32_t pad_max;
     unsigned kills, starts;
     unsigned step;
+    struct tt_roster_request roster[SIM_SHARDS_MAX]; /* the last one of each shard */
+    bool asked[SIM_SHARDS_MAX];
+    uint64_t listed, ended;
 };
 
 struct kind {
@@ -35,11 +39,13 @@ struct kind {
     bool kills;
     bool snapshots;
     bool conflates; /* most followers do */
+    bool operators; /* list clients, and end them */
 };
 
 /* What happened over all schedules of a test: a test that met nothing would show nothing. */
 static struct {
     uint64_t events, connections, bare_ids, resyncs, gaps, snapshots, kills, replaced, told;
+    uint64_t listed, ended;
 } met;
 
 static void connect_publishers(struct schedule *c)
@@ -88,6 +94,7 @@ static void begin(struct schedule *c, uint64_t seed, const struct kind *kind)
     for (uint32_t i = 0; i < c->followers_count; i++) {
         sim_follower_init(&c->followers[i], &c->ledger, &r, i, kind->snapshots);
         if (kind->conflates) sim_follower_conflate(&c->followers[i], &r);
+        if (kind->operators) c->followers[i].ends = true;
     }
     connect_publishers(c);
 }
@@ -128,10 +135,42 @@ static void kill_and_start(struct schedule *c)
     connect_publishers(c);
 }
 
+/* Looks at the answer of an operator's last question, and asks another one. */
+static void operate(struct schedule *c)
+{
+    uint64_t *r = &c->sim.random;
+    uint32_t shard = any_shard(c);
+    struct tt_roster_request *q = &c->roster[shard];
+    if (sim_roster_is_out(&c->sim, shard)) return;
+    if (c->asked[shard]) {
+        uint64_t shown = q->matched < q->limit ? q->matched : q->limit;
+        if (q->matched > q->total || q->entries_count > (q->end ? 0 : shown) || q->no_memory)
+            sim_violation(&c->ledger, "a list of %u of %llu of %llu clients", q->entries_count,
+                          (unsigned long long)q->matched, (unsigned long long)q->total);
+        for (uint32_t i = 1; i < q->entries_count; i++)
+            if (q->entries[i].key > q->entries[i - 1].key)
+                sim_violation(&c->ledger, "a list of clients that is not in order");
+        c->listed += q->entries_count;
+        c->ended += q->ended;
+        free(q->entries);
+    }
+    c->asked[shard] = true;
+    *q = (struct tt_roster_request){.sort = (enum tt_roster_sort)(sim_random(r) % 4),
+                                    .limit = (uint32_t)sim_between(r, 1, FOLLOWERS_MAX),
+                                    .end = sim_chance(r, 2)};
+    if (sim_chance(r, 2))
+        q->filter.states = (uint32_t)sim_between(r, 1, (1u << TT_CLIENT_STATES) - 1);
+    sim_roster(&c->sim, shard, q);
+}
+
 /* One decision of the schedule. */
 static void act(struct schedule *c, const struct kind *kind)
 {
     uint64_t *r = &c->sim.random;
+    if (kind->operators && sim_chance(r, 12)) {
+        operate(c);
+        return;
+    }
     struct sim_follower *f = &c->followers[sim_random(r) % c->followers_count];
     uint64_t choice = sim_between(r, 0, 99);
     if (choice < 25) {
@@ -239,7 +278,11 @@ static uint32_t run(uint64_t seed, const struct kind *kind)
         sim_follower_cut(f);
         sim_follower_deinit(f);
     }
+    met.listed += c->listed;
+    met.ended += c->ended;
     sim_deinit(&c->sim);
+    /* The last ones may not have been given back: the shards have ended. */
+    for (uint32_t i = 0; i < SIM_SHARDS_MAX; i++) free(c->roster[i].entries);
     sim_ledger_deinit(&c->ledger);
     return violations;
 }
@@ -299,6 +342,17 @@ Test(sim_resume, conflating, .timeout = 1500)
     many(&(struct kind){.conflates = true, .large = true, .snapshots = true}, 8);
     many(&(struct kind){.conflates = true, .medium = true}, 25);
     many(&(struct kind){.conflates = true, .large = true, .retention = true}, 8);
+}
+
+/* Whatever its state is when an operator ends it, a follower comes back and misses nothing. */
+Test(sim_resume, while_operators_list_and_end_clients, .timeout = 1500)
+{
+    many(&(struct kind){.operators = true, .snapshots = true}, 16);
+    cr_assert(met.listed > 20 && met.ended > 20);
+    many(&(struct kind){.operators = true, .conflates = true, .snapshots = true}, 16);
+    cr_assert(met.listed > 20 && met.ended > 20);
+    many(&(struct kind){.operators = true, .conflates = true, .large = true, .retention = true}, 6);
+    cr_assert(met.listed > 5 && met.ended > 5);
 }
 
 Test(sim_resume, conflating_over_kills, .timeout = 1500)
