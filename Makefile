@@ -187,7 +187,7 @@ unit-%: $(B)/unit/%_test
 tsan-%: $(B)/tsan/%_test
 	$<
 
-.PHONY: test test-long bench setup-test
+.PHONY: test test-long bench soak setup-test
 setup-test:
 	@tools/setup test
 test: setup-test
@@ -195,8 +195,13 @@ test: setup-test
 test-long: setup-test
 	@tests/run --long $(if $(ONLY),--only '$(ONLY)')
 bench: setup-test
+	@tools/setup bench || echo 'bench: going on without Nchan'
 	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=release all bench-programs
 	@bench/run
+MINUTES ?= 60
+soak: setup-test
+	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=release all bench-programs
+	@bench/soak.mjs --minutes=$(MINUTES) $(SOAK)
 
 # ---- checks ---------------------------------------------------------------------------------------
 
@@ -269,6 +274,7 @@ help:
 	@echo 'make check          clang-format, clang-tidy, and the layer check'
 	@echo 'make format         lets clang-format rewrite the sources'
 	@echo 'make bench          the benchmarks'
+	@echo 'make soak           an hour of coming and going on each back end (MINUTES=5: shorter)'
 	@echo 'make install        into PREFIX ($(PREFIX)), below DESTDIR; uninstall removes it again'
 	@echo 'make unit           the unit tests of one variant; unit-NAME runs tests/unit/NAME_test.c'
 	@echo 'make clean          removes build/'
