@@ -400,6 +400,7 @@ static void run(struct crowd *c)
             if (k->state != CLOSED && (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0)
                 readable(c, k);
         }
+        if (c->failed != 0) return; /* nothing that follows would say more */
         if (c->o.churn_ms != 0 && begun == c->o.clients) churn(c, &looked);
     }
 }

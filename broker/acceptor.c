@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "broker/process.h"
@@ -10,7 +11,7 @@
 #include "shard/peers.h"
 
 #define STARVED_RETRY_NS    UINT64_C(100000000)
-#define BACKLOG             4096u
+#define BACKLOG             65535u /* the kernel bounds it by net.core.somaxconn */
 #define NOTSENT_LOWAT       16384u /* a stalled reader takes 21 KB of the kernel instead of 3.3 MB */
 #define USER_TIMEOUT_MS_MAX 300000u
 
@@ -49,6 +50,7 @@ struct tt_acceptor {
     uint32_t open[TT_SHARDS_MAX]; /* hand-overs of each shard that it has not answered */
     uint32_t next_shard;          /* where the search for the fewest begins, so that ties rotate */
     struct tt_acceptor_figures figures;
+    uint32_t waiting_max;
     uint32_t first; /* of the ring of waiting connections */
     struct waiting ring[TT_ACCEPTOR_WAITING];
 };
@@ -61,6 +63,15 @@ static uint32_t user_timeout_ms(const struct tt_config *config)
     if (config->user_timeout_ms != 0) return (uint32_t)config->user_timeout_ms;
     return (uint32_t)(config->stall_ms < USER_TIMEOUT_MS_MAX ? config->stall_ms
                                                              : USER_TIMEOUT_MS_MAX);
+}
+
+static uint32_t waiting_max(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur / 2 <= TT_ACCEPTOR_WAITING_MIN)
+        return TT_ACCEPTOR_WAITING_MIN;
+    return limit.rlim_cur / 2 < TT_ACCEPTOR_WAITING ? (uint32_t)(limit.rlim_cur / 2)
+                                                    : TT_ACCEPTOR_WAITING;
 }
 
 static enum tt_status listen_on(struct tt_acceptor *a, struct listener *l,
@@ -97,6 +108,7 @@ enum tt_status tt_acceptor_create(struct tt_acceptor **acceptor, struct tt_io *i
     a->io = io;
     a->diag = diag;
     a->listeners = listeners;
+    a->waiting_max = waiting_max();
     for (uint32_t i = 0; i < config->listen.count; i++) {
         listeners[i].address = config->listen.items[i];
         enum tt_status status = listen_on(a, &listeners[i], config, error);
@@ -200,7 +212,7 @@ static void accepted(struct tt_acceptor *a, int32_t reference)
 {
     struct tt_handoff handoff = tt_io_handoff(a->io, reference);
     a->figures.accepted++;
-    if (a->stopped || a->figures.waiting == TT_ACCEPTOR_WAITING) {
+    if (a->stopped || a->figures.waiting >= a->waiting_max) {
         struct tt_peer peer = peer_of(&handoff.peer);
         a->figures.refused++;
         tt_diag_write(a->diag, TT_DIAG_WARN, &peer, "refused",

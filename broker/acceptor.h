@@ -13,7 +13,12 @@
 #include "shard/shard.h"
 
 #define TT_ACCEPTOR_OPERATION 1u /* of completion tokens */
-#define TT_ACCEPTOR_WAITING   4096u
+/* Connections that wait for a shard, each on a descriptor: half of those that the process may have
+ * (the log needs some), but at least the first, and at most the
+ * second; over it: 503. A crowd that comes at once fits, a shard needs longer for its requests than
+ * accepting does. */
+#define TT_ACCEPTOR_WAITING_MIN 4096u
+#define TT_ACCEPTOR_WAITING     65536u
 
 struct tt_acceptor;
 
