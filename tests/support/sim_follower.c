@@ -332,6 +332,15 @@ static bool is_control(struct tt_bytes type)
     return tt_type_is_reserved(type);
 }
 
+/* Who takes nothing is closed when memory is short: with a snapshot under way, or a batch begun. */
+static bool closed_as_slow(const struct sim *sim)
+{
+    for (uint32_t i = 0; sim->life != NULL && i < sim->shards; i++)
+        if (tt_metric_get(&tt_shard_metrics(sim->world->shards[i])->closes[TT_CLOSE_SLOW]) != 0)
+            return true;
+    return false;
+}
+
 void sim_follower_take(struct sim_follower *f, size_t bytes)
 {
     if (f->link == NULL) return;
@@ -360,9 +369,7 @@ void sim_follower_take(struct sim_follower *f, size_t bytes)
         sim_violation(f->ledger, "%s: %s", f->name, tt_sse_reader_why(&f->reader));
     free(copy);
     if (link->shard_ended && link->to_peer.size == 0) {
-        /* One that opens a snapshot and takes nothing is closed when memory is short. */
-        bool snapshot = f->start_kind >= SIM_SNAPSHOT && f->sent[0] == '\0';
-        if (!f->ends && !snapshot && f->ledger->sim->life != NULL &&
+        if (!f->ends && !closed_as_slow(f->ledger->sim) && f->ledger->sim->life != NULL &&
             !f->ledger->sim->scheduler.killed)
             sim_violation(f->ledger, "%s, connection %u: the broker has ended it", f->name,
                           f->connections);
