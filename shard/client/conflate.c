@@ -222,11 +222,16 @@ void tt_conflate_drop(struct tt_client *client)
 
 /* ---- catching up ---- */
 
+bool tt_conflate_is_full(const struct tt_conflate *c)
+{
+    return c->list.bytes >= c->client->shard->options.outbox_bytes && c->list.count > 1;
+}
+
 bool tt_conflate_room(struct tt_conflate *c)
 {
     if (c->hole.end != 0) return false;
     size_t max = c->client->shard->options.outbox_bytes;
-    if (c->list.bytes >= max && c->list.count > 1)
+    if (tt_conflate_is_full(c))
         c->full = true;
     else if (c->list.bytes <= max / 2 || c->list.count <= 1)
         c->full = false;

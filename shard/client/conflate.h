@@ -78,6 +78,8 @@ void tt_conflate_places(const struct tt_client *client, uint64_t *vector);
 /* The list is dropped, to be read again: while catching up `taken` of each part becomes the place
  * of the first event of its partition, unless a RESYNC or GAP stands before that. */
 void tt_conflate_drop(struct tt_client *client);
+/* Its bytes are at their bound. */
+bool tt_conflate_is_full(const struct tt_conflate *c);
 /* May a catch-up read on? Not while a hole waits to be told. */
 bool tt_conflate_room(struct tt_conflate *c);
 /* A hole was met at `from`: the client reads no further until it was told, which waits until

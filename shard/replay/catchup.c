@@ -132,15 +132,18 @@ void tt_catchup_go_on(struct tt_client *client)
 bool tt_catchup_queues(struct tt_client *client, uint32_t partition, uint64_t offset)
 {
     struct tt_catchup_part *part = tt_catchup_part(client, partition);
-    switch ((enum tt_catchup_part_state)part->state) {
-    case TT_PART_READING: return false;
-    case TT_PART_AHEAD:
-        if (offset < part->pos) return false;
-        part->state = TT_PART_JOINED; /* R has passed pos: everything from here on is queued */
-        return true;
-    case TT_PART_JOINED: return true;
+    if (part->state == TT_PART_READING || (part->state == TT_PART_AHEAD && offset < part->pos))
+        return false;
+    if (client->conflate != NULL && tt_conflate_is_full(client->conflate)) {
+        /* All before it was queued, and stays: from here on it is read when there is room. */
+        part->state = TT_PART_READING;
+        part->pos = offset;
+        part->place = 0;
+        tt_catchup_wake(client);
+        return false;
     }
-    TT_UNREACHABLE();
+    part->state = TT_PART_JOINED; /* R has passed pos: everything from here on is queued */
+    return true;
 }
 
 /* The next offset behind what was sent, or is certain to be sent before anything queued later. */
