@@ -105,6 +105,7 @@ dashboard_test('figures appear, and nothing jumps', {}, async ({ broker, page })
   assert.match(await text(page, 'about'), new RegExp(`${broker.io} · history ${broker.history}`));
   assert.match(await text(page, 'resident'), /iB$/);
   assert.match(await text(page, 'bound'), /iB$/);
+  assert.match(await text(page, 'most-frame_bytes'), /^ of .*iB$/);
   assert.match(await page.getAttribute('#gauge', 'aria-valuetext'), /iB of .*iB/);
   assert.equal(await page.locator('#shards tr').count(), broker.shards);
   assert.equal(await page.locator('#partitions tr').count(), 2);

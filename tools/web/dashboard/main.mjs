@@ -19,13 +19,15 @@ const states = [
   ['opening', '--opening'],
   ['closing', '--closing'],
 ];
+/* Metric, title, and its bound among those of /status. */
 const memory_parts = [
-  ['frame_bytes', 'Frames'],
+  ['frame_bytes', 'Frames', 'frames'],
+  ['catchup_bytes', 'Catching up', 'catchup'],
+  ['publish_bytes', 'Publishing', 'publish'],
+  ['connection_bytes', 'Connections', 'connections'],
+  ['subscription_bytes', 'Subscriptions', 'subscriptions'],
   ['outbox_bytes', 'Outboxes'],
-  ['catchup_bytes', 'Catching up'],
-  ['publish_bytes', 'Publishing'],
-  ['connection_bytes', 'Connections'],
-  ['log_values_bytes', 'Values'],
+  ['log_values_bytes', 'Channels and values'],
   ['log_index_bytes', 'Indexes'],
 ];
 
@@ -123,7 +125,7 @@ function show_latency(families, now) {
 }
 
 function show_memory(status, families) {
-  const { residentBytes, boundBytes } = status.memory;
+  const { residentBytes, boundBytes, bounds } = status.memory;
   const share = boundBytes > 0 ? (100 * residentBytes) / boundBytes : 0;
   put('resident', bytes(residentBytes));
   put('bound', bytes(boundBytes));
@@ -132,7 +134,11 @@ function show_memory(status, families) {
   gauge.dataset.level = share > 100 ? 'over' : share > 80 ? 'high' : 'fine';
   gauge.setAttribute('aria-valuenow', share.toFixed(0));
   gauge.setAttribute('aria-valuetext', `${bytes(residentBytes)} of ${bytes(boundBytes)}`);
-  for (const [name] of memory_parts) put(`part-${name}`, bytes(total(families, `tickertape_${name}`)));
+  for (const [name, , bound] of memory_parts) {
+    put(`part-${name}`, bytes(total(families, `tickertape_${name}`)));
+    const most = bounds?.[bound];
+    put(`most-${name}`, most ? ` of ${bytes(most)}` : '');
+  }
 }
 
 /** As many rows as there are items; the cells of a new one by `make`. */
@@ -302,8 +308,13 @@ for (const [name, title] of memory_parts) {
   const term = document.createElement('dt');
   term.textContent = title;
   const value = document.createElement('dd');
-  value.id = `part-${name}`;
-  value.textContent = '–';
+  const used = document.createElement('span');
+  used.id = `part-${name}`;
+  used.textContent = '–';
+  const most = document.createElement('span');
+  most.id = `most-${name}`;
+  most.className = 'most';
+  value.append(used, most);
   box.append(term, value);
   $('parts').append(box);
 }
