@@ -570,7 +570,10 @@ void tt_shard_run(struct tt_shard *shard)
     TT_MESSAGE_BODY(&m, tt_message_started)->status = status;
     tt_peers_post(shard->world->peers, shard->index, tt_peers_control(shard->world->peers), &m);
     tt_peers_ring(shard->world->peers, shard->index, false);
-    if (status != TT_OK) return;
+    if (status != TT_OK) {
+        if (shard->io != NULL) tt_io_quiesce(shard->io);
+        return;
+    }
     shard->started_ns = shard->now_ns;
     tt_tail_unpark(shard->world->readers,
                    shard->index); /* parked until it reads for the first time */
@@ -578,4 +581,6 @@ void tt_shard_run(struct tt_shard *shard)
     if (tt_tail_park(shard->world->readers, shard->index)) wake_owners(shard);
     tt_connections_destroy(&shard->connections);
     tt_metric_set(&shard->metrics.connections, 0);
+    tt_replay_destroy(shard); /* closes its files */
+    tt_io_quiesce(shard->io);
 }

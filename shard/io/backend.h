@@ -12,7 +12,8 @@
 
 struct tt_io_ops {
     const char *name;
-    void (*destroy)(struct tt_io *io);
+    void (*quiesce)(struct tt_io *io); /* null: there is nothing that only its thread can do */
+    void (*destroy)(struct tt_io *io); /* after quiesce */
     uint32_t (*sockets_max)(const struct tt_io *io);
     bool sockets_shared;
 
@@ -68,6 +69,7 @@ struct tt_io {
     const struct tt_io_ops *ops;
     struct tt_io_figures figures;
     struct tt_io_faults *faults; /* of faults_io.c; null outside of tests */
+    bool quiet;                  /* tt_io_quiesce() was called */
     bool interrupt_next; /* the next file operation is to be interrupted once (EINTR), in tests */
 };
 

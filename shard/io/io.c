@@ -43,9 +43,16 @@ enum tt_status tt_io_create(struct tt_io **io, const struct tt_io_options *optio
     return status;
 }
 
+void tt_io_quiesce(struct tt_io *io)
+{
+    if (io->ops->quiesce != NULL && !io->quiet) io->ops->quiesce(io);
+    io->quiet = true;
+}
+
 void tt_io_destroy(struct tt_io **io)
 {
     if (*io == NULL) return;
+    tt_io_quiesce(*io);
     (*io)->ops->destroy(*io);
     *io = NULL;
 }

@@ -115,7 +115,13 @@ struct tt_io_options {
 TT_MUST_USE enum tt_status tt_io_create(struct tt_io **io, const struct tt_io_options *options,
                                         char *why, size_t why_bytes);
 /* Closes the sockets and listeners that are open, and ends operations that are running; files are
- * the caller's to close. Lent buffers are gone. */
+ * the caller's to close. Lent buffers are gone. The io's own thread, once, before it ends: the
+ * kernel takes submissions of no other (io_uring_setup(2), IORING_SETUP_SINGLE_ISSUER; and a
+ * registered descriptor of a ring is its thread's). Others may still wake it, which does nothing.
+ */
+void tt_io_quiesce(struct tt_io *io);
+/* Frees it. Any thread after tt_io_quiesce(), while nobody can wake it any more; without that, its
+ * own thread. */
 void tt_io_destroy(struct tt_io **io);
 const char *tt_io_name(const struct tt_io *io); /* "io_uring" or "epoll" */
 /* The most sockets this io can hold open at once: sockets_max, lowered to the descriptor limit of

@@ -276,6 +276,7 @@ static void wait_10_ms(struct tt_io_uring *u)
 static void quiesce(struct tt_io_uring *u)
 {
     shut_sockets(u);
+    if (u->inflight != 0) wait_10_ms(u); /* files that are being closed are not to be cancelled */
     /* The kernel's workers shut sockets down: as long as that goes on, it only has to be waited
      * for. */
     for (uint32_t idle = 0; u->inflight > FEW && idle < 100;) {
@@ -301,16 +302,23 @@ static void uring_free(struct tt_io_uring *u)
     free(u);
 }
 
-static void uring_destroy(struct tt_io *io)
+static void uring_quiesce(struct tt_io *io)
 {
     struct tt_io_uring *u = uring_of(io);
     quiesce(u);
     (void)io_uring_unregister_files(&u->ring); /* closes the sockets now, not some time later */
-    uring_free(u);
+    /* The registration is this thread's; another that frees the ring would take back its own. */
+    (void)io_uring_unregister_ring_fd(&u->ring);
+}
+
+static void uring_destroy(struct tt_io *io)
+{
+    uring_free(uring_of(io));
 }
 
 static const struct tt_io_ops uring_ops = {
     .name = "io_uring",
+    .quiesce = uring_quiesce,
     .destroy = uring_destroy,
     .sockets_max = uring_sockets_max,
     .sockets_shared = false,

@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { broker_test } from './lib/broker.mjs';
 import { RawConnection, assert_error, request } from './lib/http.mjs';
-import { post, publish } from './lib/publish.mjs';
+import { metric } from './lib/metrics.mjs';
+import { post, publish, publish_lines } from './lib/publish.mjs';
 import { SseClient, subscribe } from './lib/sse.mjs';
 import { eventually } from './lib/wait.mjs';
 
@@ -106,4 +107,24 @@ broker_test('--drain-ms bounds the drain whatever clients do', { args: ['--drain
   assert.equal(signal ?? code, 0);
   broker.check();
   stalled.cut();
+});
+
+broker_test('a broker that has many segments open ends as quickly', { args: ['--log-segment-bytes=2MiB', '--tail-bytes=2MiB', '--drain-delay-ms=0', '--drain-ms=0'], shards: 1 }, async (broker) => {
+  const payload = 'x'.repeat(200_000);
+  const places = [];
+  for (let segment = 0; segment < 45; segment++) {
+    await publish_lines(broker, Array.from({ length: 9 }, () => ({ channel: 'c', payload })));
+    places.push(await publish(broker, { channel: 'c', payload }));
+  }
+  /* Each stops reading somewhere else. */
+  const clients = await Promise.all(
+    places.map(async (cursor) => {
+      const client = await SseClient.open(broker, '/sse?channels=c', { cursor });
+      client.pause();
+      return client;
+    }),
+  );
+  await eventually(async () => (await metric(broker, 'replayed_events_total')) >= 45, 'segments that are read');
+  await broker.stop();
+  for (const client of clients) client.cut();
 });
