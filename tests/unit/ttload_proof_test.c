@@ -182,6 +182,30 @@ Test(ttload_proof, a_lag_leads_to_a_snapshot)
     cr_assert_eq(end.lost, 1);
 }
 
+Test(ttload_proof, events_behind_a_value_that_are_no_values_belong_to_the_hole)
+{
+    start(TT_PROOF_MAX_LAG, 7);
+    take(3, 1, 2);
+    take(5, 1, 6);
+    cr_assert_null(notice("gap", "{\"reason\":\"lag\",\"skipped\":12}"));
+    cr_assert_eq(tt_proof_take(&proof, &client, 3, 13, false), TT_PROOF_NEW);
+    cr_assert_eq(tt_proof_take(&proof, &client, 5, 6, false), TT_PROOF_KNOWN);
+    cr_assert_null(notice("snapshot-end", "{\"events\":2}"));
+    take(3, 15, 15); /* 14 was never a value */
+    take(5, 8, 8);   /* nor was 7 */
+    cr_assert_eq(counts.told, 10 + 1 + 1);
+    cr_assert_eq(counts.missing, 0);
+    /* But not later, and not more. */
+    take(3, 20, 20);
+    take(3, 22, 22);
+    cr_assert_eq(counts.missing, 4 + 1);
+    start(TT_PROOF_MAX_LAG, 7);
+    cr_assert_null(notice("gap", "{\"reason\":\"lag\",\"skipped\":12}"));
+    cr_assert_eq(tt_proof_take(&proof, &client, 3, 13, false), TT_PROOF_NEW);
+    take(3, 16, 16);
+    cr_assert_eq(counts.missing, 2);
+}
+
 Test(ttload_proof, what_a_cut_snapshot_gave_may_come_again)
 {
     start(TT_PROOF_MAX_LAG, 0);

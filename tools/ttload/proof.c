@@ -3,7 +3,8 @@
 #include "proto/base/assert.h"
 #include "tools/ttload/plan.h"
 
-/* tag: the channel in the low 17 bits, the hole that its last event lies behind in the others. */
+/* tag: the channel in the low 17 bits, whether its last event came as the value of a snapshot, and
+ * the hole that this event lies behind. */
 static uint32_t channel_of(const struct tt_sequence *row)
 {
     return row->tag % TT_PROOF_CHANNELS_MAX;
@@ -11,7 +12,13 @@ static uint32_t channel_of(const struct tt_sequence *row)
 
 static bool behind_hole(const struct tt_sequence *row, const struct tt_proof_client *c)
 {
-    return row->tag / TT_PROOF_CHANNELS_MAX != c->hole;
+    return row->tag / (2 * TT_PROOF_CHANNELS_MAX) != c->hole;
+}
+
+static void set_tag(struct tt_sequence *row, const struct tt_proof_client *c, bool value)
+{
+    row->tag = channel_of(row) | (value ? TT_PROOF_VALUE : 0) |
+               (uint32_t)c->hole * (2 * TT_PROOF_CHANNELS_MAX);
 }
 
 static void add(_Atomic uint64_t *counter, uint64_t n)
@@ -67,7 +74,9 @@ static void jump(const struct tt_proof *proof, struct tt_proof_client *c,
     struct tt_proof_counts *counts = proof->counts;
     uint32_t n = seq - 1 - row->last_;
 
-    if (behind_hole(row, c)) {
+    /* A value has events behind it that are no values: the hole reached to the snapshot. */
+    bool of_snapshot = (row->tag & TT_PROOF_VALUE) && all_kept(proof, row->last_, seq - 1);
+    if (behind_hole(row, c) || of_snapshot) {
         add(&counts->told, n);
     } else if (c->flags & TT_PROOF_CONFLATES) {
         add(&counts->conflated, n);
@@ -90,8 +99,9 @@ enum tt_proof_verdict tt_proof_take(const struct tt_proof *proof, struct tt_proo
     if (!has_id && (c->flags & TT_PROOF_SNAPSHOT) == 0) return TT_PROOF_NO_ID;
     if (seq > row->last_) {
         if (seq - row->last_ > 1) jump(proof, c, row, seq);
-        row->tag = channel | (uint32_t)c->hole * TT_PROOF_CHANNELS_MAX;
+        set_tag(row, c, !has_id);
     } else if ((c->flags & TT_PROOF_REWOUND) || (!has_id && all_kept(proof, seq, row->last_))) {
+        if (!has_id) set_tag(row, c, true);
         add(&counts->again, 1);
         return TT_PROOF_KNOWN;
     }
@@ -197,7 +207,8 @@ static uint32_t tail_of(const struct tt_proof *proof, const struct tt_proof_clie
     if (c->hole != 0) {
         if (behind_hole(row, c) && (c->flags & TT_PROOF_LOSS_TOLD)) return 0;
         /* A snapshot gives values, and these are not among them. */
-        if ((c->flags & TT_PROOF_MAX_LAG) && all_kept(proof, row->last_, last)) return 0;
+        bool of_snapshot = behind_hole(row, c) || (row->tag & TT_PROOF_VALUE);
+        if (of_snapshot && all_kept(proof, row->last_, last)) return 0;
     }
     return last - row->last_;
 }

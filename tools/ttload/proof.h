@@ -61,7 +61,7 @@ enum tt_proof_flag {
 };
 
 struct tt_proof_client {
-    struct tt_sequence *rows; /* one for each channel, ascending; tag: channel and hole */
+    struct tt_sequence *rows; /* one for each channel, ascending; tag: channel, value, hole */
     uint32_t missing;         /* jumped over and not told of as a hole, as far as it never came */
     uint32_t skipped;         /* told by `gap`, reason conflated */
     uint16_t hole;            /* how many holes it was told of, modulo TT_PROOF_HOLES */
@@ -77,7 +77,8 @@ struct tt_proof {
 };
 
 #define TT_PROOF_CHANNELS_MAX (1u << 17)
-#define TT_PROOF_HOLES        (1u << 15)
+#define TT_PROOF_VALUE        TT_PROOF_CHANNELS_MAX /* tag: the last that came was a snapshot's value */
+#define TT_PROOF_HOLES        (1u << 14)
 
 /* rows: zeroed, per_client of them. */
 void tt_proof_client_init(const struct tt_proof *proof, struct tt_proof_client *c,
