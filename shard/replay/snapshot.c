@@ -60,6 +60,8 @@ enum tt_status tt_snapshot_create(struct tt_client *client, const struct tt_snap
         s->except[i] = (struct tt_pattern){p->kind, tt_bytes(text, p->text.size)};
         text += p->text.size;
     }
+    s->own_bytes = size + texts;
+    s->shard->replay->block_bytes += s->own_bytes;
     c->snapshot = s;
     tt_catchup_hold(client);
     tt_metric_add(&client->shard->metrics.snapshots, 1);
@@ -73,6 +75,7 @@ void tt_snapshot_free(struct tt_snapshot *s)
     tt_snapshot_drop_items(s);
     TT_ASSERT(s->counted == 0);
     free(s->gone);
+    s->shard->replay->block_bytes -= s->own_bytes;
     free(s);
 }
 

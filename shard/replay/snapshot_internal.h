@@ -26,6 +26,7 @@ struct tt_snapshot_ask {
 };
 
 struct tt_snapshot {
+    size_t own_bytes;         /* of this block, counted in shard->replay->block_bytes */
     struct tt_client *client; /* null: forgotten; done() frees it */
     struct tt_shard *shard;
     struct tt_lookup_request request;
