@@ -66,7 +66,7 @@ static enum tt_client_state expected(enum tt_client_state s, enum tt_client_even
         return s == TT_CLIENT_CATCHUP && conflates(policy) ? TT_CLIENT_SNAPSHOT : NEVER;
     /* A running snapshot is not changed (it is answered with 409). */
     case TT_CLIENT_SUBSCRIBED: return takes_live_events(s) ? TT_CLIENT_CATCHUP : NEVER;
-    case TT_CLIENT_SUBSCRIBED_SNAPSHOT: return takes_live_events(s) ? TT_CLIENT_SNAPSHOT : NEVER;
+    case TT_CLIENT_SUBSCRIBED_SNAPSHOT:
     /* Events alone are ever too old: the values of a snapshot are what is left of old ones. */
     case TT_CLIENT_LAGGING: return takes_live_events(s) ? TT_CLIENT_SNAPSHOT : NEVER;
     case TT_CLIENT_ENDED: return TT_CLIENT_CLOSING;
