@@ -109,7 +109,7 @@ struct tt_read_file *tt_read_file_get(struct tt_files *f, enum tt_read_file_kind
 
 bool tt_read_file_open(const struct tt_read_file *file)
 {
-    return file->state == FILE_OPEN;
+    return file != NULL && file->state == FILE_OPEN;
 }
 
 /* ---- opening and closing ---- */

@@ -41,7 +41,7 @@ class Model {
   }
 }
 
-const hot = 12;
+const hot = 60; /* so many that each partition gets some of them */
 let turn = 0;
 
 /** What a client that asks for the state gets is what was published. */

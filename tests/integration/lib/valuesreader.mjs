@@ -130,8 +130,9 @@ export function read_values(dir) {
   for (const partition of partitions) {
     const values = partition_values(partition, meta, true);
     const slow = partition_values(partition, meta, false);
-    const told = JSON.stringify([...values].sort());
-    expect(partition.dir, 0, told === JSON.stringify([...slow].sort()), 'the checkpoint and the whole log tell different values');
+    /* Where a value was kept and its segment is still there, either place may be named. */
+    const told = (map) => JSON.stringify([...map].map(([channel, { offset, payload }]) => [channel, offset, payload]).sort());
+    expect(partition.dir, 0, told(values) === told(slow), 'the checkpoint and the whole log tell different values');
     for (const [channel, value] of values) all.set(channel, value);
   }
   return all;
