@@ -3,9 +3,8 @@
 // with a bare loop of 64 KiB sends of the same number of bytes. See README.md.
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import http from 'node:http';
 import { join } from 'node:path';
-import { build, cores, first, keep, median, options, startBroker, table } from './lib.mjs';
+import { build, cores, first, keep, median, options, post, startBroker, table } from './lib.mjs';
 
 const o = options({
   megabytes: 240, // of payloads in the log
@@ -17,23 +16,12 @@ const o = options({
 const core = cores();
 const end = 'this-is-the-last-event';
 
-function post(url, body) {
-  return new Promise((resolve, reject) => {
-    const call = http.request(`${url}/publish`, { method: 'POST', headers: { 'content-type': 'application/x-ndjson' } }, (answer) => {
-      answer.resume();
-      answer.on('end', () => (answer.statusCode === 202 ? resolve() : reject(new Error(`publishing: ${answer.statusCode}`))));
-    });
-    call.on('error', reject);
-    call.end(body);
-  });
-}
-
-async function fill(url, events) {
+async function fill(server, events) {
   const pad = 'x'.repeat(o.payload - 2);
   const line = (i) => `{"channel":"stock.${i % 1000}","type":"quote","payload":"${pad}"}\n`;
   const thousand = Array.from({ length: 1000 }, (_, i) => line(i)).join('');
-  for (let i = 0; i < events; i += 1000) await post(url, thousand);
-  await post(url, `{"channel":"stock.0","type":"quote","payload":"${end}"}\n`);
+  for (let i = 0; i < events; i += 1000) await post(server, thousand);
+  await post(server, `{"channel":"stock.0","type":"quote","payload":"${end}"}\n`);
 }
 
 /** Megabytes a second of one run of the C program. */
@@ -54,7 +42,7 @@ async function compare(name, megabytes, broker) {
   const server = await startBroker(core.measured, broker);
   try {
     const events = Math.round((megabytes * 1e6) / o.payload);
-    await fill(server.url, events);
+    await fill(server, events);
     const args = [`--url=${server.url.slice(7)}`, '--path=/sse?channels=*&from=earliest', `--until=${end}`];
     const { bytes } = run(args); /* warms up, and says how many bytes it is */
     const bare = [];

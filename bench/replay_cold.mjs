@@ -3,9 +3,8 @@
 // in the page cache, compared with segments that are. See README.md.
 import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
-import http from 'node:http';
 import { join } from 'node:path';
-import { build, cores, first, keep, makeData, options, startBroker, table } from './lib.mjs';
+import { build, cores, first, keep, makeData, metric, options, post, startBroker, table } from './lib.mjs';
 
 const o = options({
   crowd: 50, // clients that replay at once
@@ -16,17 +15,6 @@ const o = options({
 const core = cores();
 const end = 'this-is-the-last-event';
 const broker = ['--tail-bytes=2MiB', '--log-segment-bytes=16MiB'];
-
-function post(url, body) {
-  return new Promise((resolve, reject) => {
-    const call = http.request(`${url}/publish`, { method: 'POST', headers: { 'content-type': 'application/x-ndjson' } }, (answer) => {
-      answer.resume();
-      answer.on('end', () => (answer.statusCode === 202 ? resolve() : reject(new Error(`publishing: ${answer.statusCode}`))));
-    });
-    call.on('error', reject);
-    call.end(body);
-  });
-}
 
 function run(...args) {
   const { status, stdout, stderr } = spawnSync(first[0], [...first.slice(1), join(build, 'bench_replay'), ...args], { encoding: 'utf8' });
@@ -40,8 +28,7 @@ async function measure(data, cold) {
     if (cold) run(`--drop=${join(data, '0')}`);
     const { bytes } = JSON.parse(run(`--crowd=${o.crowd}`, `--seconds=${o.seconds}`, `--url=${server.url.slice(7)}`,
       '--path=/sse?channels=*&from=earliest', `--until=${end}`, `--reader-cpu=${core.load}`));
-    const text = await (await fetch(`http://${/ops=(\S+)/.exec(server.child.text)[1]}/metrics`)).text();
-    const turn = Number(/^tickertape_shard_turn_seconds_max\{shard="0"\} (\S+)/m.exec(text)[1]) * 1e3;
+    const turn = (await metric(server, 'shard_turn_seconds_max{shard="0"}')) * 1e3;
     return { cold, turn_max_ms: turn, mb_s: bytes / 1e6 / o.seconds };
   } finally {
     await server.stop();
@@ -53,8 +40,8 @@ try {
   const filling = await startBroker(core.measured, broker, {}, data);
   const pad = 'x'.repeat(1022);
   const thousand = Array.from({ length: 1000 }, (_, i) => `{"channel":"stock.${i}","type":"quote","payload":"${pad}"}\n`).join('');
-  for (let i = 0; i < o.megabytes; i++) await post(filling.url, thousand);
-  await post(filling.url, `{"channel":"stock.0","type":"quote","payload":"${end}"}\n`);
+  for (let i = 0; i < o.megabytes; i++) await post(filling, thousand);
+  await post(filling, `{"channel":"stock.0","type":"quote","payload":"${end}"}\n`);
   await filling.stop();
   const results = [await measure(data, false), await measure(data, true)];
   table([['segments', 'longest turn ms', 'MB/s'], ...results.map((r) => [r.cold ? 'on disk' : 'in the page cache', r.turn_max_ms.toFixed(2), r.mb_s.toFixed(0)])]);

@@ -2,9 +2,8 @@
 // What do live clients notice when 500 others replay the log at once, again and again? Their latency with and
 // without the crowd, and the longest turn of the shard's loop, also with nothing in the page cache. See README.md.
 import { spawn } from 'node:child_process';
-import http from 'node:http';
 import { join } from 'node:path';
-import { build, cores, keep, median, options, startBroker, table, ttload } from './lib.mjs';
+import { build, cores, keep, median, metric, options, post, startBroker, table, ttload } from './lib.mjs';
 
 const o = options({
   crowd: 500, // clients that replay
@@ -18,23 +17,12 @@ const o = options({
 const core = cores();
 const end = 'this-is-the-last-event';
 
-function post(url, body) {
-  return new Promise((resolve, reject) => {
-    const call = http.request(`${url}/publish`, { method: 'POST', headers: { 'content-type': 'application/x-ndjson' } }, (answer) => {
-      answer.resume();
-      answer.on('end', () => (answer.statusCode === 202 ? resolve() : reject(new Error(`publishing: ${answer.statusCode}`))));
-    });
-    call.on('error', reject);
-    call.end(body);
-  });
-}
-
-async function fill(url) {
+async function fill(server) {
   const pad = 'x'.repeat(1022);
   const line = (i) => `{"channel":"replay.${i % 1000}","type":"quote","payload":"${pad}"}\n`;
   const thousand = Array.from({ length: 1000 }, (_, i) => line(i)).join('');
-  for (let i = 0; i < o.megabytes * 1000; i += 1000) await post(url, thousand);
-  await post(url, `{"channel":"replay.0","type":"quote","payload":"${end}"}\n`);
+  for (let i = 0; i < o.megabytes * 1000; i += 1000) await post(server, thousand);
+  await post(server, `{"channel":"replay.0","type":"quote","payload":"${end}"}\n`);
 }
 
 /** The crowd, for `seconds`; it gets what the load generator leaves of its core. */
@@ -51,25 +39,19 @@ function gather(server, seconds) {
 
 const live = (server) => ttload(core.load, server, [`--clients=${o.clients}`, `--rate=${o.rate}`, '--event-bytes=200', `--duration=${o.seconds}s`, '--warmup=1s', '--drain=30s']);
 
-async function metric(server, name) {
-  const ops = /ops=(\S+)/.exec(server.child.text)[1];
-  const text = await (await fetch(`http://${ops}/metrics`)).text();
-  return Number(new RegExp(`^tickertape_${name} (\\S+)`, 'm').exec(text)[1]);
-}
-
 const server = await startBroker(core.measured, ['--tail-bytes=4MiB', '--log-segment-bytes=16MiB', '--catchup-bytes=128MiB']);
 const alone = [];
 const crowded = [];
 let replayed;
 try {
-  await fill(server.url);
+  await fill(server);
   for (let i = 0; i < o.rounds; i++) {
     alone.push((await live(server)).latency_ms);
     const gathered = gather(server, o.seconds + 3);
     crowded.push((await live(server)).latency_ms);
     replayed = await gathered;
   }
-  const turn = await metric(server, 'shard_turn_seconds_max\\{shard="0"\\}');
+  const turn = await metric(server, 'shard_turn_seconds_max{shard="0"}');
   const of = (runs, what) => median(runs.map((run) => run[what]));
   table([
     ['', 'p50 ms', 'p99 ms', 'max ms'],

@@ -3,8 +3,7 @@
 // index the time goes by k alone; by scanning (the same events asked for by a pattern) it goes by the log.
 // See README.md.
 import { connect } from 'node:net';
-import { request } from 'node:http';
-import { cores, keep, options, startBroker, table } from './lib.mjs';
+import { cores, keep, metric, options, post, startBroker, table } from './lib.mjs';
 
 const o = options({
   missed: 200, // events of the one channel
@@ -20,20 +19,6 @@ const o = options({
 const core = cores();
 const channel = 'the.one';
 
-function post(server, body) {
-  return new Promise((resolve, reject) => {
-    const call = request(`${server.url}/publish`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/x-ndjson', 'content-length': body.length },
-    }, (response) => {
-      response.resume();
-      response.on('end', () => (response.statusCode === 202 ? resolve() : reject(new Error(`publish: ${response.statusCode}`))));
-    });
-    call.on('error', reject);
-    call.end(body);
-  });
-}
-
 /** `events` of them: the missed ones at equal distances, the others on channels drawn at random. */
 async function fill(server, events) {
   const payload = JSON.stringify('x'.repeat(o.bytes - 2));
@@ -46,14 +31,8 @@ async function fill(server, events) {
       const mine = n % every === 0 && n / every < o.missed;
       body += `{"channel":"${mine ? channel : `c.${state % o.channels}`}","payload":${payload}}\n`;
     }
-    await post(server, Buffer.from(body));
+    await post(server, body);
   }
-}
-
-async function metric(server, name) {
-  const ops = /ops=(\S+)/.exec(server.child.text)[1];
-  const text = await (await fetch(`http://${ops}/metrics`)).text();
-  return Number(text.split('\n').find((line) => line.startsWith(`tickertape_${name} `))?.split(' ')[1] ?? NaN);
 }
 
 /** Waits until every sealed segment has its index file, and has had it for a while. */

@@ -496,11 +496,10 @@ uint32_t tt_values_slots(const struct tt_values *v)
 
 uint32_t tt_values_walk(const struct tt_values *v, uint32_t *key, uint32_t *budget)
 {
-    for (; *key<v->slots && * budget> 0; (*budget)--) {
-        uint32_t slot = (*key)++;
-        if (slot_at(v, slot)->name_ == NULL) continue;
+    while (*budget != 0 && v->slots > *key) {
         (*budget)--;
-        return slot;
+        uint32_t slot = (*key)++;
+        if (slot_at(v, slot)->name_ != NULL) return slot;
     }
     return TT_VALUES_NONE;
 }
