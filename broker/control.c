@@ -48,7 +48,7 @@ struct tt_control {
     bool reload_again;     /* SIGHUP came meanwhile */
     struct old_cors *cors; /* all that were made by reloads, until the end */
     uint64_t ratio_ns;     /* start of the running second */
-    uint64_t busy_ns[TT_SHARDS_MAX];
+    uint64_t busy_ns[TT_SHARDS_MAX], alive_ns[TT_SHARDS_MAX];
     enum tt_status failed; /* why a shard did not start */
     char *error;
 };
@@ -395,6 +395,18 @@ static void note_reason(struct tt_control *c, enum tt_readiness_reason reason, b
         c->view.since_ms[reason] = c->view.now_ms;
 }
 
+/* A share of the shard's own time: its figures are of the end of some turn, not of this moment. */
+static void note_busy(struct tt_control *c, uint32_t shard, const struct tt_shard_metrics *m)
+{
+    uint64_t busy = tt_metric_get(&m->busy_ns), alive = tt_metric_get(&m->alive_ns);
+    uint64_t busy_ns = busy - c->busy_ns[shard], alive_ns = alive - c->alive_ns[shard];
+    /* The two were not read at once. */
+    if (busy_ns > alive_ns) busy_ns = alive_ns;
+    c->view.busy_ratio[shard] = alive_ns == 0 ? 0 : (double)busy_ns / (double)alive_ns;
+    c->busy_ns[shard] = busy;
+    c->alive_ns[shard] = alive;
+}
+
 static void look_at_shards(struct tt_control *c)
 {
     uint64_t read_only = 0, no_space = 0, elapsed = c->now_ns - c->ratio_ns;
@@ -403,9 +415,7 @@ static void look_at_shards(struct tt_control *c)
         read_only += tt_metric_get(&m->log_read_only);
         no_space += tt_metric_get(&m->log_no_space);
         if (elapsed < RATIO_NS) continue;
-        uint64_t busy = tt_metric_get(&m->busy_ns);
-        c->view.busy_ratio[i] = (double)(busy - c->busy_ns[i]) / (double)elapsed;
-        c->busy_ns[i] = busy;
+        note_busy(c, i, m);
     }
     if (elapsed >= RATIO_NS) c->ratio_ns = c->now_ns;
     note_reason(c, TT_READINESS_LOG_READ_ONLY, read_only != 0);

@@ -475,6 +475,7 @@ static void update_figures(struct tt_shard *shard)
     tt_metric_set(&m->io_overflows, f.overflows);
     uint64_t alive_ns = shard->now_ns - shard->started_ns;
     tt_metric_set(&m->busy_ns, alive_ns > f.wait_ns ? alive_ns - f.wait_ns : 0);
+    tt_metric_set(&m->alive_ns, alive_ns);
     tt_metric_set(&m->frame_bytes, shard->frames.bytes);
     tt_metric_set(&m->catchup_bytes, shard->replay_frames.bytes + tt_replay_block_bytes(shard));
     tt_metric_set(&m->replay_index_bytes, tt_replay_index_bytes(shard));

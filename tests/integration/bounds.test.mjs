@@ -6,6 +6,7 @@ import test from 'node:test';
 import { broker_test, run_to_end } from './lib/broker.mjs';
 import { Counter, Sequence } from './lib/counter.mjs';
 import { RawConnection, request } from './lib/http.mjs';
+import { metric } from './lib/metrics.mjs';
 import { post, publish, publish_lines } from './lib/publish.mjs';
 import { SseClient, subscribe } from './lib/sse.mjs';
 import { eventually, patience_ms } from './lib/wait.mjs';
@@ -23,13 +24,6 @@ async function flood(broker, sequence, bytes, channel = 'c') {
   for (let sent = 0; sent < bytes; sent += 200 * 2150) {
     await publish_lines(broker, Array.from({ length: 200 }, () => sequence.event(channel, { payload: { pad } })));
   }
-}
-
-async function metric(broker, name) {
-  const { text } = await request(broker.ops, { path: '/metrics' });
-  const line = text.split('\n').find((l) => l.startsWith(`tickertape_${name} `));
-  assert.ok(line, name);
-  return Number(line.split(' ')[1]);
 }
 
 const closes = (broker, reason) => metric(broker, `closes_total{reason="${reason}"}`);

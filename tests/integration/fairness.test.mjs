@@ -5,20 +5,13 @@ import assert from 'node:assert/strict';
 import { Worker } from 'node:worker_threads';
 import { broker_test } from './lib/broker.mjs';
 import { Counter, Sequence } from './lib/counter.mjs';
-import { request } from './lib/http.mjs';
+import { metric } from './lib/metrics.mjs';
 import { publish, publish_lines } from './lib/publish.mjs';
 import { subscribe } from './lib/sse.mjs';
 import { eventually, patience_ms } from './lib/wait.mjs';
 
 const clients = 60;
 const pad = 'x'.repeat(2000);
-
-async function metric(broker, name) {
-  const { text } = await request(broker.ops, { path: '/metrics' });
-  const line = text.split('\n').find((l) => l.startsWith(`tickertape_${name} `));
-  assert.ok(line, name);
-  return Number(line.split(' ')[1]);
-}
 
 /** Clients that read everything from the beginning as fast as they can, and throw it away: in a thread of their own. */
 function storm(broker, count) {
@@ -34,6 +27,7 @@ function storm(broker, count) {
     });
     parentPort.on('message', () => { for (const socket of sockets) socket.destroy(); parentPort.close(); });`;
   const worker = new Worker(code, { eval: true, workerData: { where: broker.http, count } });
+  worker.unref(); /* a test that fails does not end it */
   return { end: () => new Promise((resolve) => worker.once('exit', resolve).postMessage('end')) };
 }
 

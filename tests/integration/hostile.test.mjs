@@ -9,7 +9,8 @@ import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { broker_test } from './lib/broker.mjs';
 import { Counter, Sequence } from './lib/counter.mjs';
-import { RawConnection, request } from './lib/http.mjs';
+import { RawConnection } from './lib/http.mjs';
+import { metric } from './lib/metrics.mjs';
 import { publish_lines } from './lib/publish.mjs';
 import { seeded } from './lib/random.mjs';
 import { subscribe } from './lib/sse.mjs';
@@ -21,11 +22,6 @@ const pad = 'x'.repeat(2000);
 function counting() {
   const counter = new Counter();
   return { counter, on_event: (event) => event.control || counter.take(event) };
-}
-
-async function metric(broker, name) {
-  const { text } = await request(broker.ops, { path: '/metrics' });
-  return Number(text.split('\n').find((line) => line.startsWith(`tickertape_${name} `))?.split(' ')[1]);
 }
 
 const closes = (broker, reason) => metric(broker, `closes_total{reason="${reason}"}`);

@@ -4,8 +4,8 @@
 import assert from 'node:assert/strict';
 import { broker_test } from './lib/broker.mjs';
 import { Sequence } from './lib/counter.mjs';
-import { request } from './lib/http.mjs';
 import { LagChecker, place, Published } from './lib/lag.mjs';
+import { metric } from './lib/metrics.mjs';
 import { seeded } from './lib/random.mjs';
 import { subscribe } from './lib/sse.mjs';
 import { pass_ms } from './lib/wait.mjs';
@@ -28,13 +28,6 @@ async function flood(broker, published, sequence, channels, bytes, more = () => 
 function checking(published, options) {
   const checker = new LagChecker(published, options);
   return { checker, on_event: (event) => checker.take(event) };
-}
-
-async function metric(broker, name) {
-  const { text } = await request(broker.ops, { path: '/metrics' });
-  const line = text.split('\n').find((l) => l.startsWith(`tickertape_${name} `));
-  assert.ok(line, name);
-  return Number(line.split(' ')[1]);
 }
 
 /** Stops reading, lets the broker fill the kernel's buffers and the time pass, and reads again. */

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import net from 'node:net';
 import { broker_test } from './lib/broker.mjs';
 import { RawConnection, assert_error, request } from './lib/http.mjs';
+import { metric } from './lib/metrics.mjs';
 import { post, publish, publish_all, publish_lines } from './lib/publish.mjs';
 import { subscribe } from './lib/sse.mjs';
 import { eventually } from './lib/wait.mjs';
@@ -25,12 +26,6 @@ async function ended(broker, query) {
   const answer = await ask(broker, query, 'DELETE');
   assert.equal(answer.status, 200, answer.text);
   return answer.json.ended;
-}
-
-async function metric(broker, name) {
-  const { text } = await request(broker.ops, { path: '/metrics' });
-  const line = text.split('\n').find((row) => row.startsWith(`tickertape_${name} `));
-  return Number(line.split(' ').at(-1));
 }
 
 /** Events until the client that does not read is behind what the kernel's buffers hold. */
