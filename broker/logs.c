@@ -21,6 +21,7 @@ struct tt_logs {
     struct tt_tail_readers *readers;
     struct tt_partition *partitions;
     uint32_t count;
+    struct tt_topic topic;
 };
 
 /* A hint: where the system gives no large pages, it works without them. */
@@ -110,7 +111,7 @@ static enum tt_status open_partition(struct tt_logs *l, const struct tt_config *
     const struct tt_recovered_partition *recovered = &l->recovered->partitions[index];
     struct tt_partition *p = &l->partitions[index];
     struct tt_tail_options tail = tail_options(config);
-    p->index = index;
+    p->index = p->number = index;
     p->owner = index % shards;
     p->directory = recovered->directory;
     tail.next_offset = recovered->next_offset;
@@ -206,6 +207,13 @@ enum tt_status tt_logs_open(struct tt_logs **logs, const struct tt_config *confi
         tt_logs_close(&l);
         return status;
     }
+    l->topic = (struct tt_topic){.name = "",
+                                 .history = l->recovered->history,
+                                 .capacity = l->count,
+                                 .partitions = l->count,
+                                 .fixed = true};
+    world->topics = &l->topic;
+    world->topics_count = 1;
     world->history = l->recovered->history;
     world->hash_key = l->recovered->hash_key;
     world->partitions = l->partitions;

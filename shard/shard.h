@@ -15,6 +15,8 @@
 #include "shard/messages.h"
 #include "shard/metrics.h"
 #include "shard/peers.h"
+#include "shard/source.h"
+#include "shard/topology.h"
 
 struct tt_shard;
 struct tt_idempotency;
@@ -35,13 +37,18 @@ enum tt_partition_trouble {
 /* A partition, known to every shard. Immutable after start, but for what log and tail publish, and
  * trouble. */
 struct tt_partition {
-    uint32_t index;
+    uint32_t index;                     /* its local number (topology.h) */
+    uint32_t topic;                     /* index into the world's topics */
+    uint32_t number;                    /* in its topic: what ids name */
     uint32_t owner;                     /* shard that writes it */
     struct tt_log *log;                 /* used by the owner only */
     struct tt_idempotency *idempotency; /* keys of its batches; used by the owner only */
     struct tt_tail *tail;               /* read by every shard */
     const char *directory;              /* of its segments */
     tt_metric trouble;                  /* enum tt_partition_trouble; written by the owner */
+    /* With a source; written by the owner: */
+    tt_metric source_end;  /* the source's end as last seen (next offset); 0: unknown yet */
+    tt_metric backfilling; /* 1 until everything up to the source's first end was mirrored */
 };
 
 /* Everything all shards share; built before the threads start, immutable until they have ended. */
@@ -50,9 +57,12 @@ struct tt_world {
     struct tt_tail_readers *readers; /* places, turns and parked flags of all shards */
     struct tt_shard **shards;        /* for their metrics; shards[i] is thread i */
     uint32_t shards_count;
-    struct tt_history history;
-    struct tt_partition *partitions;
+    struct tt_history history; /* of topic 0 */
+    const struct tt_topic *topics;
+    uint32_t topics_count;
+    struct tt_partition *partitions; /* of all topics, by local number, slots included */
     uint32_t partitions_count;
+    struct tt_source *source;    /* where events come from besides HTTP (source.h); null: nowhere */
     struct tt_hash_key hash_key; /* of channel hashes; stored with the log */
 };
 

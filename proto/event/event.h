@@ -13,6 +13,9 @@ enum tt_event_flags {
     TT_EVENT_BINARY = 4,         /* "encoding":"base64": payload is a JSON string of base64 */
     /* The publisher gave the timestamp itself; else timestamp_ms is taken_us / 1000. */
     TT_EVENT_TIMESTAMP_GIVEN = 8,
+    /* In a mirror: not in the partition where the declared partitioner puts it (shard/topology.h).
+     */
+    TT_EVENT_MISPLACED = 16,
 };
 
 struct tt_event {
