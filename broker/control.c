@@ -381,6 +381,8 @@ static void take_message(struct tt_control *c, struct tt_message *message)
     case TT_MESSAGE_STOP:
     case TT_MESSAGE_ROSTER:
     case TT_MESSAGE_EXIT:
+    case TT_MESSAGE_FEED:
+    case TT_MESSAGE_FEED_TAKEN:
     case TT_MESSAGE_RELOAD: TT_UNREACHABLE(); /* none of these goes to the control thread */
     }
 }

@@ -341,6 +341,8 @@ void tt_admission_message(struct tt_shard *shard, const struct tt_message *messa
     case TT_MESSAGE_SESSION_CALLED:
     case TT_MESSAGE_ROSTER:
     case TT_MESSAGE_ROSTER_DONE:
+    case TT_MESSAGE_FEED:
+    case TT_MESSAGE_FEED_TAKEN:
     case TT_MESSAGE_DRAIN:
     case TT_MESSAGE_DRAINED:
     case TT_MESSAGE_STOP:

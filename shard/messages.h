@@ -15,6 +15,8 @@
  *     answered by SESSION_CALLED
  *   - CUT: shard -> every shard, at most one open a pair; returned by CUT_TAKEN
  *   - ROSTER: control -> shard, at most one open; given back by ROSTER_DONE
+ *   - FEED: control -> shard, at most one open; returned by FEED_TAKEN (what changed meanwhile is
+ *     posted then)
  *   - DRAIN, STOP, RELOAD, EXIT: control -> shard, one of each open
  *
  * Thread: see each. */
@@ -43,6 +45,8 @@ enum tt_message_kind {
     TT_MESSAGE_SESSION_CALLED,
     TT_MESSAGE_ROSTER, /* control -> shard: list clients, or end them */
     TT_MESSAGE_ROSTER_DONE,
+    TT_MESSAGE_FEED, /* control -> shard: the source's events are stale, or live again */
+    TT_MESSAGE_FEED_TAKEN,
     TT_MESSAGE_DRAIN,   /* control -> shard: end the clients, paced, within drain_ms */
     TT_MESSAGE_DRAINED, /* shard -> control: no connection is left */
     TT_MESSAGE_STOP,    /* control -> shard: end connections, close the logs cleanly */
@@ -64,9 +68,10 @@ enum tt_message_kind {
 #define TT_MAILBOX_SHARD_MESSAGES                                                                  \
     (2u * (TT_PUBLISH_OPEN_MAX + TT_SEGMENT_CREDITS + TT_ADMIT_OPEN_MAX + TT_RELEASE_OPEN_MAX +    \
            TT_LOOKUP_OPEN_MAX + TT_SESSION_CALL_OPEN_MAX + 1u))
-/* Control to shard: hand-overs, and one each of roster, drain, stop, reload, exit. */
+/* Control to shard: hand-overs, and one each of roster, feed, drain, stop, reload, exit. */
 #define TT_MAILBOX_TO_SHARD_MESSAGES (TT_HANDOFF_CREDITS + 8u)
-/* Shard to control: hand-overs returned, and started, roster done, drained, stopped, reloaded. */
+/* Shard to control: hand-overs returned, and started, roster done, feed taken, drained, stopped,
+ * reloaded. */
 #define TT_MAILBOX_TO_CONTROL_MESSAGES (TT_HANDOFF_CREDITS + 8u)
 
 /* Bodies lie in an array of bytes: without this the compiler may take a store through a body for
@@ -116,6 +121,12 @@ struct tt_message_cut {
 
 struct tt_message_roster {
     struct tt_roster_request *request; /* lent by ROSTER, given back by ROSTER_DONE */
+} TT_MESSAGE_ALIAS;
+
+struct tt_message_feed {
+    int64_t since_ms;  /* unix time of the change */
+    const char *cause; /* stale: why, plain text, lives until the process ends; else null */
+    bool stale;
 } TT_MESSAGE_ALIAS;
 
 struct tt_message_drain {

@@ -392,6 +392,7 @@ static void message(struct tt_shard *shard, struct tt_message *m)
         return;
     case TT_MESSAGE_CUT_TAKEN: shard->cut_open[m->from] = false; return;
     case TT_MESSAGE_ROSTER: tt_roster_message(shard, m); return;
+    case TT_MESSAGE_FEED: tt_feed_message(shard, m); return;
     case TT_MESSAGE_DRAIN:
         if (shard->phase == TT_SHARD_SERVING)
             tt_drain_begin(shard, TT_MESSAGE_BODY(m, tt_message_drain)->drain_ms);
@@ -409,6 +410,7 @@ static void message(struct tt_shard *shard, struct tt_message *m)
     case TT_MESSAGE_STOPPED:
     case TT_MESSAGE_RELOADED:
     case TT_MESSAGE_ROSTER_DONE:
+    case TT_MESSAGE_FEED_TAKEN:
     case TT_MESSAGE_STARTED: break;
     }
     TT_UNREACHABLE();

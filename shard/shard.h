@@ -47,8 +47,11 @@ struct tt_partition {
     const char *directory;              /* of its segments */
     tt_metric trouble;                  /* enum tt_partition_trouble; written by the owner */
     /* With a source; written by the owner: */
-    tt_metric source_end;  /* the source's end as last seen (next offset); 0: unknown yet */
-    tt_metric backfilling; /* 1 until everything up to the source's first end was mirrored */
+    tt_metric source_end;  /* the source's end as last seen (next offset); 0: unknown yet. What it
+                              is before the shards start is the end that backfilling goes up to */
+    tt_metric backfilling; /* 1 until everything up to the source's first end was mirrored. Whoever
+                              makes the world sets it; an owner only clears it */
+    tt_metric read_next;   /* every shard has read what is below: next offset */
 };
 
 /* Everything all shards share; built before the threads start, immutable until they have ended. */
@@ -122,6 +125,14 @@ struct tt_publish_run {
     uint64_t first_offset;
     uint32_t count;
 };
+/* With a source: where one event is, or why it is not. */
+struct tt_publish_place {
+    uint64_t offset;       /* TT_OK */
+    uint32_t partition;    /* TT_OK: local number; it may be another one than was expected */
+    enum tt_status status; /* as of struct tt_source_produce; TT_FULL: not handed over in time */
+    bool maybe;            /* not TT_OK: it may have been taken all the same */
+    const char *why;       /* not TT_OK: more about it, or null; lives as long as the source */
+};
 #define TT_PUBLISH_RUNS_MAX                                                                        \
     4u /* crashes that may cut one batch, one less (store/idempotency.h)                           \
         */
@@ -145,6 +156,10 @@ struct tt_publish_request {
     struct tt_publish_run
         runs[TT_PUBLISH_RUNS_MAX]; /* with TT_OK: where the events are, in order */
     uint32_t runs_count;
+    struct tt_publish_place *places; /* with a source: one for each event, in place of runs. The
+                                      * origin's; filled by the owner */
+    uint32_t handed;                 /* the owner's */
+    uint32_t under_way;              /* the owner's */
     uint32_t repeated;  /* with TT_OK: so many of the events were there before, from the first on */
     uint64_t end_place; /* the owner's */
     uint64_t deadline_ns;  /* the owner's */

@@ -12,6 +12,7 @@
 #include "shard/fanout/arrivals.h"
 #include "shard/fanout/frame.h"
 #include "shard/fanout/subscriptions.h"
+#include "shard/feed.h"
 #include "shard/http/routes.h"
 #include "shard/shard.h"
 
@@ -91,6 +92,8 @@ struct tt_shard {
     uint64_t *vector;                         /* scratch of one call: world->partitions_count */
     uint64_t *oldest;                         /* the same */
     uint64_t *heads;                          /* the same */
+
+    struct tt_feed feed; /* feed.c */
 
     bool *cut_open;      /* a CUT to this shard is under way */
     char demo_path[256]; /* where / leads */

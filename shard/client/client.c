@@ -330,6 +330,7 @@ static void greet(struct tt_client *client, const struct tt_resume *resume, cons
         return;
     }
     tt_client_queue(client, connected);
+    tt_feed_greet(client);
     queue_resync(client, resume->resync, pos, !snapshot);
 }
 

@@ -9,7 +9,8 @@
 #include "shard/replay/catchup.h"
 #include "shard/shard_internal.h"
 
-#define RESYNC_CHANNELS_MAX 64u /* names in a resync; more are told as "*" */
+#define FEED_CAUSE_MAX      256u /* bytes of it that clients are told */
+#define RESYNC_CHANNELS_MAX 64u  /* names in a resync; more are told as "*" */
 
 /* ---- frames ---- */
 
@@ -196,6 +197,25 @@ struct tt_frame *tt_sse_shutdown_frame(struct tt_shard *shard, uint32_t reconnec
     tt_write_u64(&w, reconnect_ms);
     tt_write_char(&w, '}');
     return control_frame(shard, TT_FRAME_CONTROL, "shutdown", tt_writer_bytes(&w), TT_BYTES_NONE);
+}
+
+struct tt_frame *tt_sse_feed_frame(struct tt_shard *shard)
+{
+    const struct tt_feed *feed = &shard->feed;
+    uint8_t text[64 + 6 * FEED_CAUSE_MAX];
+    struct tt_writer w = tt_writer(text, sizeof text);
+    tt_write_text(&w, feed->stale ? "{\"state\":\"stale\",\"since\":"
+                                  : "{\"state\":\"live\",\"since\":");
+    tt_write_i64(&w, feed->since_ms);
+    if (feed->cause != NULL) {
+        struct tt_bytes cause = tt_bytes_text(feed->cause);
+        if (cause.size > FEED_CAUSE_MAX) cause.size = FEED_CAUSE_MAX;
+        tt_write_text(&w, ",\"cause\":");
+        tt_write_json_string(&w, cause);
+    }
+    tt_write_char(&w, '}');
+    TT_ASSERT(!w.overflow);
+    return control_frame(shard, TT_FRAME_CONTROL, "feed", tt_writer_bytes(&w), TT_BYTES_NONE);
 }
 
 uint32_t tt_sse_jittered_ms(struct tt_shard *shard, uint32_t ms)

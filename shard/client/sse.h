@@ -17,6 +17,8 @@ struct tt_frame *tt_sse_snapshot_end_frame(struct tt_client *client, uint64_t ev
 #define TT_SSE_SKIPPED_UNKNOWN UINT64_MAX /* then the gap says no number */
 struct tt_frame *tt_sse_gap_frame(struct tt_client *client, const char *reason, uint64_t skipped,
                                   const struct tt_position *from, const struct tt_position *to);
+/* Of the shard's feed as it is. */
+struct tt_frame *tt_sse_feed_frame(struct tt_shard *shard);
 struct tt_frame *tt_sse_shutdown_frame(struct tt_shard *shard, uint32_t reconnect_ms);
 /* Sends a heartbeat if nothing was sent for the client's time, and arms the timer again. */
 void tt_sse_heartbeat(struct tt_client *client);
