@@ -61,7 +61,7 @@ sources = $(sort $(shell find $(wildcard $(1)) /dev/null -name '*.c' 2>/dev/null
 objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
 LIB_SRC     := $(call sources,proto store shard)
-BROKER_SRC  := $(sort $(wildcard broker/*.c))
+BROKER_SRC  := $(sort $(wildcard broker/*.c broker/kafka/*.c))
 TTLOAD_SRC  := $(call sources,tools/ttload)
 TTLOG_SRC   := $(call sources,tools/ttlog)
 SUPPORT_SRC := $(call sources,tests/support)
