@@ -187,13 +187,15 @@ unit-%: $(B)/unit/%_test
 tsan-%: $(B)/tsan/%_test
 	$<
 
-.PHONY: test test-long bench soak setup-test
+.PHONY: test test-long test-kafka-long bench soak setup-test
 setup-test:
 	@tools/setup test
 test: setup-test
 	@tests/run $(if $(ONLY),--only '$(ONLY)')
 test-long: setup-test
 	@tests/run --long $(if $(ONLY),--only '$(ONLY)')
+test-kafka-long: setup-test
+	@tests/run --long --kafka $(if $(ONLY),--only '$(ONLY)')
 bench: setup-test
 	@tools/setup bench || echo 'bench: going on without Nchan'
 	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=release all bench-programs
@@ -271,6 +273,7 @@ help:
 	@echo '                    ARGS= gives the broker more options'
 	@echo 'make test           installs what is missing and runs every test; ONLY=PATTERN chooses'
 	@echo 'make test-long      and the tests that take longer than a few minutes'
+	@echo 'make test-kafka-long  those on a real Kafka, for longer'
 	@echo 'make check          clang-format, clang-tidy, and the layer check'
 	@echo 'make format         lets clang-format rewrite the sources'
 	@echo 'make bench          the benchmarks'
