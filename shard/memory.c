@@ -1,5 +1,6 @@
 #include "shard/memory.h"
 
+#include "shard/client/conflate_list.h"
 #include "shard/client/lag.h"
 #include "shard/conn/connection.h"
 #include "shard/fanout/arrivals.h"
@@ -40,6 +41,7 @@ void tt_shard_bounds(const struct tt_shard_options *o, uint32_t partitions, uint
         .clients = o->connections.connections_max * client_bytes(partitions),
         .receive = (uint64_t)o->io.recv_buffer_bytes * o->io.recv_buffers,
         .fixed = arrivals + caches + TT_SCRATCH_BYTES + TT_ROSTER_BYTES_MAX + TABLES_BYTES +
+                 TT_CONFLATE_WAITS_MAX * (uint64_t)sizeof(struct tt_conflate_wait) +
                  2 * sizeof(struct tt_message) * /* rings are powers of two */
                      ((uint64_t)shards * TT_MAILBOX_SHARD_MESSAGES + TT_MAILBOX_TO_SHARD_MESSAGES +
                       TT_MAILBOX_TO_CONTROL_MESSAGES),

@@ -214,7 +214,7 @@ void tt_conflate_drop(struct tt_client *client)
         uint64_t first = vector[tt_client_full(client) ? i : client->partition];
         if (first != UINT64_MAX && first > part->taken) part->taken = first;
     }
-    tt_conflate_list_clear(&c->list);
+    tt_conflate_list_drop(&c->list);
     tt_timer_cancel(&c->timer);
     c->full = false;
     c->hole.end = 0; /* it is met again */

@@ -120,6 +120,23 @@ static void seal(struct tt_conflate_list *l, struct tt_conflate_entry *e)
     e->seal = TT_CONFLATE_SEALED;
 }
 
+/* ---- waits that outlive a drop ---- */
+
+static void forget_waits(struct tt_conflate_list *l)
+{
+    l->pool->waits -= l->waits_count_;
+    free(l->waits_);
+    l->waits_ = NULL;
+    l->waits_count_ = l->waits_left_ = 0;
+}
+
+static int by_channel(const void *a, const void *b)
+{
+    uint64_t x = ((const struct tt_conflate_wait *)a)->channel | 1,
+             y = ((const struct tt_conflate_wait *)b)->channel | 1;
+    return x < y ? -1 : x > y;
+}
+
 /* ---- the list ---- */
 
 enum tt_status tt_conflate_list_init(struct tt_conflate_list *l, struct tt_conflate_pool *pool,
@@ -137,6 +154,7 @@ void tt_conflate_list_deinit(struct tt_conflate_list *l)
     if (l->buckets_ == NULL) return;
     tt_conflate_list_clear(l);
     free((void *)l->buckets_);
+    forget_waits(l);
     *l = (struct tt_conflate_list){0};
 }
 
@@ -172,12 +190,26 @@ static void unlink_entry(struct tt_conflate_list *l, struct tt_conflate_entry *e
     tt_frame_discharge(e->frame, TT_CONFLATE_ENTRY_BYTES);
 }
 
+/* Since when the channel waits, of which nothing stands in the list: from before a drop, or since
+ * now. */
+static uint32_t waits_since(struct tt_conflate_list *l, uint64_t channel, uint32_t now_ms)
+{
+    if (TT_LIKELY(l->waits_ == NULL)) return now_ms;
+    struct tt_conflate_wait key = {.channel = channel};
+    struct tt_conflate_wait *w = bsearch(&key, l->waits_, l->waits_count_, sizeof key, by_channel);
+    if (w == NULL || (w->channel & 1) != 0) return now_ms;
+    uint32_t since_ms = w->since_ms;
+    w->channel |= 1;
+    if (--l->waits_left_ == 0) forget_waits(l);
+    return since_ms;
+}
+
 /* Makes room for an event of a channel: returns the open entry that gives way, or null. */
 static struct tt_conflate_entry *give_way(struct tt_conflate_list *l, const struct tt_frame *frame,
                                           uint32_t now_ms, uint32_t *since_ms)
 {
     struct tt_conflate_entry *open = find(l, frame->channel, TT_CONFLATE_OPEN);
-    *since_ms = now_ms;
+    *since_ms = open == NULL ? waits_since(l, frame->channel, now_ms) : now_ms;
     if (open == NULL) return NULL;
     bool held = l->held && open->pull == l->pulls;
     if (held || (frame->channel & TT_FRAME_NEVER_CONFLATE)) {
@@ -214,6 +246,7 @@ enum tt_status tt_conflate_list_add(struct tt_conflate_list *l, struct tt_frame 
     l->count++;
     l->bytes += frame->bytes + TT_CONFLATE_ENTRY_BYTES;
     tt_frame_charge(frame, TT_CONFLATE_ENTRY_BYTES);
+    e->moved = old != NULL || (in_table(e) && e->since_ms != now_ms);
     if (old != NULL) {
         hand_on(l, old);
         unlink_entry(l, old);
@@ -233,6 +266,7 @@ struct tt_frame *tt_conflate_list_take(struct tt_conflate_list *l, struct tt_ski
     unlink_entry(l, e);
     if (l->released != 0) l->released--;
     entry_put(l->pool, e);
+    if (TT_UNLIKELY(l->waits_ != NULL) && l->count == 0) forget_waits(l);
     return f;
 }
 
@@ -255,6 +289,47 @@ void tt_conflate_list_clear(struct tt_conflate_list *l)
         tt_frame_put(&f);
     }
     l->released = 0;
+}
+
+/* Who never moved has its place by its event; who stands there twice, by the older one. */
+static bool waits_on(const struct tt_conflate_list *l, const struct tt_conflate_entry *e)
+{
+    if (e->seal == TT_CONFLATE_WAITED) return true;
+    return e->seal == TT_CONFLATE_OPEN && e->moved &&
+           find(l, e->frame->channel, TT_CONFLATE_WAITED) == NULL;
+}
+
+static void remember_waits(struct tt_conflate_list *l)
+{
+    size_t room = TT_CONFLATE_WAITS_MAX - l->pool->waits;
+    size_t most = (size_t)l->waits_left_ + l->known_;
+    if (most > room) most = room;
+    /* Without memory they begin anew. */
+    struct tt_conflate_wait *waits = most == 0 ? NULL : malloc(most * sizeof *waits);
+    uint32_t n = 0;
+    const struct tt_conflate_entry *e = waits == NULL ? NULL : tt_conflate_list_first(l);
+    for (; e != NULL && n < most; e = tt_conflate_list_next(l, e))
+        if (waits_on(l, e))
+            waits[n++] = (struct tt_conflate_wait){.channel = e->frame->channel & ~UINT64_C(1),
+                                                   .since_ms = e->since_ms};
+    for (uint32_t i = 0; waits != NULL && i < l->waits_count_ && n < most; i++)
+        if ((l->waits_[i].channel & 1) == 0) waits[n++] = l->waits_[i];
+    forget_waits(l);
+    if (n == 0) {
+        free(waits);
+        return;
+    }
+    qsort(waits, n, sizeof *waits, by_channel);
+    struct tt_conflate_wait *fitting = realloc(waits, n * sizeof *waits);
+    l->waits_ = fitting == NULL ? waits : fitting;
+    l->waits_count_ = l->waits_left_ = n;
+    l->pool->waits += n;
+}
+
+void tt_conflate_list_drop(struct tt_conflate_list *l)
+{
+    if (l->wait_ms != 0) remember_waits(l);
+    tt_conflate_list_clear(l);
 }
 
 void tt_conflate_list_places(const struct tt_conflate_list *l, uint64_t *vector,

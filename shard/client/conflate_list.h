@@ -15,6 +15,11 @@
  * partition, and told when that is taken. If the list is dropped instead, to be read again from the
  * log, what is read again was not skipped.
  *
+ * Waits outlive a drop. A channel whose events gave way to newer ones stands near the end when the
+ * list is dropped, and would begin to wait anew with every drop. So the list remembers since when
+ * it has waited: what is read of it first has waited so long already, and keeps its place as soon
+ * as something newer comes. It is forgotten when that has been read, or the list was empty.
+ *
  * A channel is known by the keyed 64-bit hash in its frame: two channels share one with a
  * probability of 2^-63, and nobody can compute such a pair without the log's key.
  *
@@ -41,7 +46,16 @@ struct tt_conflate_entry {
     uint32_t since_ms;               /* since when its channel waits */
     uint8_t seal;                    /* enum tt_conflate_seal */
     uint8_t pull;                    /* low bits of the number of the last pull that offered it */
+    bool moved;                      /* its channel has waited since before its event came */
 };
+
+/* A channel that was waiting when the list was dropped. */
+struct tt_conflate_wait {
+    uint64_t channel; /* the lowest bit: it waits no more */
+    uint32_t since_ms;
+};
+/* Of all lists of a shard; beyond it, they begin to wait anew. */
+#define TT_CONFLATE_WAITS_MAX (128u << 10)
 
 enum tt_conflate_seal {
     TT_CONFLATE_OPEN = 0, /* gives way to the next event of its channel */
@@ -54,6 +68,7 @@ struct tt_conflate_pool {
     struct tt_conflate_entry *free_;
     size_t entries; /* in use */
     size_t cached_;
+    size_t waits; /* that are remembered */
 };
 void tt_conflate_pool_init(struct tt_conflate_pool *pool);
 void tt_conflate_pool_deinit(struct tt_conflate_pool *pool); /* all entries must be back */
@@ -67,9 +82,12 @@ struct tt_conflate_list {
     uint32_t count;
     uint32_t released; /* of them, from the head on: what a tick has let go */
     uint32_t bytes;
-    uint32_t wait_ms; /* 0: a channel's wait seals nothing */
-    uint8_t pulls;    /* low bits of their number */
-    bool held;        /* what the last one offered does not give way */
+    uint32_t wait_ms;                /* 0: a channel's wait seals nothing */
+    uint8_t pulls;                   /* low bits of their number */
+    bool held;                       /* what the last one offered does not give way */
+    struct tt_conflate_wait *waits_; /* by channel; null: none */
+    uint32_t waits_count_;
+    uint32_t waits_left_; /* of them, that still wait to be read */
 };
 
 /* What an entry costs beside its frame's bytes, with its share of the table. It is charged to the
@@ -92,6 +110,8 @@ struct tt_frame *tt_conflate_list_take(struct tt_conflate_list *l, struct tt_ski
 /* Seals all entries and lets them go: see `released`. */
 void tt_conflate_list_release(struct tt_conflate_list *l);
 void tt_conflate_list_clear(struct tt_conflate_list *l);
+/* The same, to be filled again from the log: who waits is remembered. */
+void tt_conflate_list_drop(struct tt_conflate_list *l);
 
 static inline bool tt_conflate_list_empty(const struct tt_conflate_list *l)
 {

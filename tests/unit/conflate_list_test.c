@@ -25,9 +25,13 @@ enum fate { WAITING, TAKEN, GONE, DROPPED };
 struct item {
     uint64_t offset;
     uint32_t partition, channel, since_ms;
-    bool never, sealed, waited, marker;
+    bool never, sealed, waited, marker, moved;
     enum fate fate;
 };
+
+/* Who waited when the list was dropped, and was not read again yet. */
+static struct item remembered[EVENTS_MAX];
+static uint32_t remembered_count;
 
 static struct item items[EVENTS_MAX];
 static uint32_t items_count;
@@ -41,6 +45,31 @@ static uint32_t waiting(void)
     return n;
 }
 
+/* Since when an event's channel waits of which nothing stands in the list. */
+static uint32_t since_of(const struct item *e, uint32_t now_ms)
+{
+    for (uint32_t i = 0; i < remembered_count; i++) {
+        if (remembered[i].channel != e->channel) continue;
+        uint32_t since_ms = remembered[i].since_ms;
+        remembered[i] = remembered[--remembered_count];
+        return since_ms;
+    }
+    return now_ms;
+}
+
+static void remember_waits(void)
+{
+    for (uint32_t i = 0; i < items_count; i++) {
+        const struct item *x = &items[i];
+        if (x->fate != WAITING || x->marker || x->never) continue;
+        bool beside = false; /* another one of its channel waits, sealed */
+        for (uint32_t k = 0; k < items_count; k++)
+            beside |= k != i && items[k].fate == WAITING && items[k].waited &&
+                      items[k].channel == x->channel;
+        if (x->waited || (!x->sealed && x->moved && !beside)) remembered[remembered_count++] = *x;
+    }
+}
+
 /* What the newest event of the model replaces; null: nothing. */
 static struct item *replaced_by(struct item *e, uint32_t now_ms)
 {
@@ -52,7 +81,12 @@ static struct item *replaced_by(struct item *e, uint32_t now_ms)
         if (x->waited) waited = x;
     }
     e->since_ms = now_ms;
-    if (e->marker || open == NULL) return NULL;
+    if (e->marker) return NULL;
+    if (open == NULL) {
+        e->since_ms = since_of(e, now_ms);
+        e->moved = e->since_ms != now_ms;
+        return NULL;
+    }
     if (e->never) {
         open->sealed = true;
         return NULL;
@@ -62,6 +96,7 @@ static struct item *replaced_by(struct item *e, uint32_t now_ms)
         return NULL;
     }
     e->since_ms = open->since_ms;
+    e->moved = true;
     return open;
 }
 
@@ -138,6 +173,7 @@ static void take(void)
     check_skipped(e->partition, e->offset, &s);
     told_below[e->partition] = e->offset + 1;
     tt_frame_put(&f);
+    if (waiting() == 0) remembered_count = 0;
 }
 
 static void release(void)
@@ -160,6 +196,7 @@ static void told(void *context, uint32_t partition, const struct tt_skipped *ski
  * read again. */
 static void drop(uint64_t next[PARTITIONS])
 {
+    if (wait_ms != 0) remember_waits();
     uint64_t vector[PARTITIONS], first[PARTITIONS];
     struct tt_skipped skipped[PARTITIONS] = {0};
     for (uint32_t p = 0; p < PARTITIONS; p++) vector[p] = UINT64_MAX;
@@ -181,7 +218,7 @@ static void drop(uint64_t next[PARTITIONS])
     for (uint32_t i = 0; i < items_count; i++)
         if (items[i].fate == WAITING) items[i].fate = DROPPED;
     model_released = 0;
-    tt_conflate_list_clear(&list);
+    tt_conflate_list_drop(&list);
 }
 
 static void check_list(void)
@@ -210,7 +247,7 @@ static void run(unsigned seed)
     bool ticks = rand_r(&r) % 3 == 0;
     uint64_t next[PARTITIONS] = {1, 1000, 1000000};
     uint32_t now_ms = UINT32_MAX - 500; /* it wraps */
-    items_count = model_released = 0;
+    items_count = model_released = remembered_count = 0;
     memset(told_below, 0, sizeof told_below);
     cr_assert_eq(tt_conflate_list_init(&list, &pool, wait_ms), TT_OK);
     for (unsigned i = 0; i < 1500; i++) {
@@ -237,6 +274,7 @@ static void run(unsigned seed)
     check_list();
     tt_conflate_list_deinit(&list);
     cr_assert_eq(pool.entries, 0, "every entry is back");
+    cr_assert_eq(pool.waits, 0, "nothing is remembered");
     cr_assert_eq(memory.bytes, 0, "every frame was put");
 }
 
@@ -306,4 +344,73 @@ Test(conflate_list, a_hot_channel_does_not_starve)
             cr_expect_leq(hot, 1, "the schedule shows nothing");
         if (sealing) cr_log_info("hot channel sent %u times in 400 ms", hot);
     }
+}
+
+/* A log of one partition, which a client reads into its list again and again. */
+struct reader {
+    uint32_t channels[EVENTS_MAX]; /* of each offset */
+    uint32_t head, read;           /* next offsets: of the log, to be read */
+};
+
+static void read_on(struct reader *r, uint32_t now_ms)
+{
+    while (r->read < r->head) {
+        struct item e = {.channel = r->channels[r->read], .offset = r->read};
+        struct tt_frame *gone;
+        cr_assert_eq(tt_conflate_list_add(&list, frame_of(&e), now_ms, &gone), TT_OK);
+        if (gone != NULL) tt_frame_put(&gone);
+        r->read++;
+    }
+}
+
+static void nothing_told(void *context, uint32_t partition, const struct tt_skipped *skipped)
+{
+    (void)context, (void)partition, (void)skipped;
+}
+
+static void read_again(struct reader *r)
+{
+    uint64_t place = UINT64_MAX;
+    tt_conflate_list_places(&list, &place, nothing_told, NULL);
+    if (place != UINT64_MAX) r->read = (uint32_t)place;
+    tt_conflate_list_drop(&list);
+}
+
+/* Hot channels among a thousand, for a client that takes two events while three come of the cold
+ * ones and one of each hot one, and whose list is dropped and read again every 4 ms, long before
+ * anything has waited for 20. Returns how often the hot channel was sent that was sent least. */
+static uint32_t sent_least(uint32_t hot, uint32_t rounds)
+{
+    static struct reader r;
+    uint32_t sent[16] = {0};
+    unsigned seed = 1;
+    r.head = r.read = 0;
+    cr_assert_eq(tt_conflate_list_init(&list, &pool, wait_ms), TT_OK);
+    for (uint32_t now_ms = 1; now_ms <= rounds; now_ms++) {
+        for (uint32_t i = 0; i < 3 + hot; i++)
+            r.channels[r.head++] = i < hot ? i : hot + (uint32_t)rand_r(&seed) % 1000;
+        if (now_ms % 4 == 0) read_again(&r);
+        read_on(&r, now_ms);
+        for (uint32_t i = 0; i < 2; i++) {
+            struct tt_skipped skipped;
+            struct tt_frame *f = tt_conflate_list_take(&list, &skipped);
+            if (r.channels[f->offset] < hot) sent[r.channels[f->offset]]++;
+            tt_frame_put(&f);
+        }
+    }
+    tt_conflate_list_deinit(&list);
+    uint32_t least = sent[0];
+    for (uint32_t i = 1; i < hot; i++) least = sent[i] < least ? sent[i] : least;
+    return least;
+}
+
+Test(conflate_list, a_hot_channel_does_not_starve_where_the_list_is_dropped_all_the_time)
+{
+    wait_ms = 0;
+    cr_expect_leq(sent_least(1, 800), 1, "the schedule shows nothing");
+    wait_ms = 20;
+    uint32_t one = sent_least(1, 800), many = sent_least(16, 800);
+    cr_log_info("sent at least %u and %u times in 800 ms", one, many);
+    cr_expect_geq(one, 10, "one hot channel: sent %u times", one);
+    cr_expect_geq(many, 4, "one of many: sent %u times", many);
 }
