@@ -17,6 +17,7 @@ enum tt_log_sync { TT_LOG_SYNC_ALWAYS = 0, TT_LOG_SYNC_INTERVAL, TT_LOG_SYNC_NEV
 enum tt_log_keep_last { TT_LOG_KEEP_LAST_YES = 0, TT_LOG_KEEP_LAST_NO };
 enum tt_http_overload { TT_HTTP_OVERLOAD_STREAM = 0, TT_HTTP_OVERLOAD_503 };
 enum tt_diag_format { TT_DIAG_FORMAT_TEXT = 0, TT_DIAG_FORMAT_JSON };
+enum tt_config_yes { TT_CONFIG_YES = 0, TT_CONFIG_NO };
 enum tt_config_help { TT_CONFIG_HELP_NO = 0, TT_CONFIG_HELP_TEXT, TT_CONFIG_HELP_MARKDOWN };
 
 struct tt_config_list {
@@ -28,12 +29,25 @@ struct tt_config_addresses {
     uint32_t count;
 };
 
+/* One line of a section [topic NAME] of the file; broker/kafka/topics.h knows what it means. */
+struct tt_config_topic_key {
+    char *topic; /* a topic's name, or a regular expression that begins with ^ */
+    char *key, *value;
+    char *where; /* for errors: file, line, section, key and value */
+};
+struct tt_config_topic_keys {
+    struct tt_config_topic_key *items;
+    uint32_t count;
+};
+
 /* The C type of each type of option. TIME is in milliseconds, CHOICE the index of the choice. */
 #define TT_CONFIG_C_SIZE      uint64_t
 #define TT_CONFIG_C_TIME      uint64_t
+#define TT_CONFIG_C_AGE       uint64_t /* UINT64_MAX: all */
 #define TT_CONFIG_C_COUNT     uint64_t
 #define TT_CONFIG_C_TEXT      const char *
 #define TT_CONFIG_C_LIST      struct tt_config_list
+#define TT_CONFIG_C_PAIRS     struct tt_config_list
 #define TT_CONFIG_C_CHOICE    uint32_t
 #define TT_CONFIG_C_FLAG      bool
 #define TT_CONFIG_C_ADDRESS   struct tt_address
@@ -43,6 +57,7 @@ struct tt_config {
 #define TT_PARAM(field, section, key, type, unit, min, max, fallback, how, prose)                  \
     TT_CONFIG_C_##type field;
 #include "broker/params.def"
+    struct tt_config_topic_keys topic_keys;
     struct tt_config_values *values_; /* the texts that they were made of */
 };
 

@@ -12,10 +12,12 @@ static void write_option(struct tt_writer *w, const struct tt_param *param)
     switch (param->type) {
     case TT_PARAM_SIZE: tt_write_text(w, "SIZE"); break;
     case TT_PARAM_TIME: tt_write_text(w, "TIME"); break;
+    case TT_PARAM_AGE: tt_write_text(w, "TIME"); break;
     case TT_PARAM_COUNT: tt_write_text(w, "N"); break;
     case TT_PARAM_CHOICE:
     case TT_PARAM_TEXT:
     case TT_PARAM_LIST:
+    case TT_PARAM_PAIRS:
     case TT_PARAM_FLAG:
     case TT_PARAM_ADDRESS:
     case TT_PARAM_ADDRESSES: tt_write_text(w, param->unit); break;
@@ -29,7 +31,7 @@ static void write_values(struct tt_writer *w, const struct tt_param *param)
     tt_write_text(w, "[default: ");
     tt_write_text(w, param->fallback[0] != '\0' ? param->fallback : "none");
     if (param->type == TT_PARAM_SIZE || param->type == TT_PARAM_TIME ||
-        param->type == TT_PARAM_COUNT) {
+        param->type == TT_PARAM_AGE || param->type == TT_PARAM_COUNT) {
         tt_write_text(w, "; ");
         tt_param_write_allowed(param, w);
     }

@@ -28,7 +28,7 @@ static const struct suffix *suffixes(enum tt_param_type type, unsigned *count)
         *count = sizeof(sizes) / sizeof(sizes[0]);
         return sizes;
     }
-    if (type == TT_PARAM_TIME) {
+    if (type == TT_PARAM_TIME || type == TT_PARAM_AGE) {
         *count = sizeof(times) / sizeof(times[0]);
         return times;
     }
@@ -52,7 +52,8 @@ void tt_param_variable(const struct tt_param *param, char name[TT_PARAM_NAME_MAX
 
 bool tt_param_repeatable(const struct tt_param *param)
 {
-    return param->type == TT_PARAM_LIST || param->type == TT_PARAM_ADDRESSES;
+    return param->type == TT_PARAM_LIST || param->type == TT_PARAM_PAIRS ||
+           param->type == TT_PARAM_ADDRESSES;
 }
 
 void tt_param_write_number(const struct tt_param *param, uint64_t number, struct tt_writer *w)
@@ -88,10 +89,16 @@ void tt_param_write_allowed(const struct tt_param *param, struct tt_writer *w)
         tt_write_text(w, " to ");
         tt_param_write_number(param, param->max, w);
         break;
+    case TT_PARAM_AGE:
+        tt_write_text(w, "0 to ");
+        tt_param_write_number(param, param->max, w);
+        tt_write_text(w, ", all");
+        break;
     case TT_PARAM_CHOICE: write_choices(param->unit, w); break;
     case TT_PARAM_FLAG: tt_write_text(w, "yes, no"); break;
     case TT_PARAM_ADDRESS:
     case TT_PARAM_ADDRESSES: tt_write_text(w, "HOST:PORT, [IPV6]:PORT, unix:PATH"); break;
+    case TT_PARAM_PAIRS: tt_write_text(w, param->unit); break;
     case TT_PARAM_TEXT:
     case TT_PARAM_LIST:
         tt_write_format(w, "%u to %u bytes", (unsigned)param->min, (unsigned)param->max);
@@ -118,7 +125,7 @@ static enum tt_status parse_number(const struct tt_param *param, const char *tex
     if (digits == 0 || unit == count) {
         if (param->type == TT_PARAM_SIZE)
             return refuse(param, "is not a size (a number, with KiB, MiB or GiB behind it)", why);
-        if (param->type == TT_PARAM_TIME)
+        if (param->type == TT_PARAM_TIME || param->type == TT_PARAM_AGE)
             return refuse(param, "is not a time (a number, with ms, s, m or h behind it)", why);
         return refuse(param, "is not a number", why);
     }
@@ -170,6 +177,15 @@ static enum tt_status parse_address(const struct tt_param *param, const char *te
     return TT_OK;
 }
 
+static enum tt_status parse_pair(const struct tt_param *param, const char *text,
+                                 struct tt_writer *why)
+{
+    if (strcspn(text, "=") == 0 || strchr(text, '=') == NULL)
+        return refuse(param, "is not a name and a value", why);
+    if (strlen(text) > param->max) return refuse(param, "is too long", why);
+    return TT_OK;
+}
+
 enum tt_status tt_param_parse(const struct tt_param *param, const char *text,
                               struct tt_param_value *value, struct tt_writer *why)
 {
@@ -177,6 +193,11 @@ enum tt_status tt_param_parse(const struct tt_param *param, const char *text,
     case TT_PARAM_SIZE:
     case TT_PARAM_TIME:
     case TT_PARAM_COUNT: return parse_number(param, text, &value->number, why);
+    case TT_PARAM_AGE:
+        if (strcmp(text, "all") != 0) return parse_number(param, text, &value->number, why);
+        value->number = TT_PARAM_AGE_ALL;
+        return TT_OK;
+    case TT_PARAM_PAIRS: return parse_pair(param, text, why);
     case TT_PARAM_CHOICE: return parse_choice(param, text, &value->number, why);
     case TT_PARAM_FLAG: return parse_flag(param, text, &value->number, why);
     case TT_PARAM_ADDRESS:

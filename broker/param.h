@@ -1,5 +1,5 @@
-/* The table of params.def as data, and the reading of one value of an option. Used by config.c and
- * config_help.c only. Thread: start-up. */
+/* The table of params.def as data, and the reading of one value of an option. Used by the
+ * files of config.h only. Thread: start-up. */
 #ifndef TT_BROKER_PARAM_H
 #define TT_BROKER_PARAM_H
 
@@ -9,9 +9,11 @@
 enum tt_param_type {
     TT_PARAM_SIZE,
     TT_PARAM_TIME,
+    TT_PARAM_AGE,
     TT_PARAM_COUNT,
     TT_PARAM_TEXT,
     TT_PARAM_LIST,
+    TT_PARAM_PAIRS,
     TT_PARAM_CHOICE,
     TT_PARAM_FLAG,
     TT_PARAM_ADDRESS,
@@ -49,8 +51,9 @@ void tt_param_option(const struct tt_param *param, char name[TT_PARAM_NAME_MAX])
 void tt_param_variable(const struct tt_param *param, char name[TT_PARAM_NAME_MAX]);
 bool tt_param_repeatable(const struct tt_param *param);
 
-/* One value. Which member is set goes by the type: number (SIZE, TIME in ms, COUNT, CHOICE: index,
- * FLAG: 0 or 1) or address; of TEXT and LIST the text itself is the value. */
+#define TT_PARAM_AGE_ALL UINT64_MAX
+/* One value. Which member is set goes by the type: number (SIZE, TIME and AGE in ms, COUNT, CHOICE:
+ * index, FLAG: 0 or 1) or address; of TEXT, LIST and PAIRS the text itself is the value. */
 struct tt_param_value {
     uint64_t number;
     struct tt_address address;

@@ -141,7 +141,6 @@ Test(config, lists_repeat_and_replace_weaker_sources)
 Test(config, unknown_names_are_refused_in_every_source)
 {
     refused(ARGUMENTS("--log-syn-ms=1"), NULL, "--log-syn-ms", "did you mean --log-sync-ms?");
-    refused(ARGUMENTS("--kafka-brokers=x:1"), NULL, "--kafka-brokers", "unknown");
     refused(ARGUMENTS("--tls-cert", "x"), NULL, "--tls-cert", "unknown");
     refused(ARGUMENTS("data"), NULL, "data", "options begin with --");
     refused(NULL, ((char *const[]){"TICKERTAPE_NOPE=1", NULL}), "TICKERTAPE_NOPE", "unknown");
