@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "proto/base/assert.h"
+#include "shard/produce.h"
 #include "shard/replay/lookup.h"
 #include "shard/retries.h"
 #include "shard/shard_internal.h"
@@ -60,9 +61,8 @@ void tt_owner_destroy(struct tt_shard *shard)
 
 /* ---- requests ---- */
 
-/* The request goes back to its origin. */
-static void answer(struct tt_shard *shard, struct tt_publish_request *request,
-                   enum tt_status status)
+void tt_owner_answer(struct tt_shard *shard, struct tt_publish_request *request,
+                     enum tt_status status)
 {
     request->status = status;
     if (status != TT_OK) request->retry_after_s = NO_ROOM_RETRY_S;
@@ -130,11 +130,15 @@ static void accept(struct tt_shard *shard, struct tt_publish_request *request)
     struct tt_idempotency *keys = w->partition->idempotency;
     TT_ASSERT(w->partition->index == request->partition);
     if (shard->owner->stopping) {
-        answer(shard, request, TT_ECLOSED);
+        tt_owner_answer(shard, request, TT_ECLOSED);
+        return;
+    }
+    if (shard->produce != NULL) {
+        tt_produce_accept(shard, request);
         return;
     }
     if (request->events_count == 0) {
-        answer(shard, request, tt_retry_claim(keys, request, shard->wall_us));
+        tt_owner_answer(shard, request, tt_retry_claim(keys, request, shard->wall_us));
         return;
     }
     request->deadline_ns = shard->now_ns + shard->options.publish_wait_ms * UINT64_C(1000000);
@@ -145,7 +149,7 @@ static void accept(struct tt_shard *shard, struct tt_publish_request *request)
     if (status == TT_FULL)
         tt_list_append(&w->waiting, &request->node);
     else if (status != TT_OK)
-        answer(shard, request, status);
+        tt_owner_answer(shard, request, status);
 }
 
 enum tt_status tt_shard_publish(struct tt_shard *shard, struct tt_publish_request *request)
@@ -310,7 +314,7 @@ static void answer_accepted(struct tt_shard *shard, struct owned *w)
             status = late ? f.reason : TT_EACCES;
         }
         tt_list_remove(node);
-        answer(shard, r, status);
+        tt_owner_answer(shard, r, status);
     }
 }
 
@@ -331,7 +335,7 @@ static bool retry_waiting(struct tt_shard *shard, struct owned *w)
             tt_list_prepend(&w->waiting, node);
             break;
         }
-        answer(shard, r, shard->owner->stopping ? TT_ECLOSED : status);
+        tt_owner_answer(shard, r, shard->owner->stopping ? TT_ECLOSED : status);
     }
     return appended;
 }

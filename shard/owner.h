@@ -19,6 +19,9 @@ void tt_owner_destroy(struct tt_shard *shard);
 
 struct tt_lookup_request;
 
+/* A publish request goes back to its origin. */
+void tt_owner_answer(struct tt_shard *shard, struct tt_publish_request *request,
+                     enum tt_status status);
 /* PUBLISH, PUBLISHED, SEGMENT_TAKEN, LOOKUP. */
 void tt_owner_message(struct tt_shard *shard, const struct tt_message *message);
 /* A question of this shard to itself: answered by a later tt_owner_work(). */

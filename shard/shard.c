@@ -17,6 +17,7 @@
 #include "shard/http/subscribe.h"
 #include "shard/memory.h"
 #include "shard/owner.h"
+#include "shard/produce.h"
 #include "shard/replay/catchup.h"
 #include "shard/replay/lookup.h"
 #include "shard/roster.h"
@@ -251,6 +252,7 @@ void tt_shard_destroy(struct tt_shard **out)
     tt_lookups_destroy(shard);
     tt_session_calls_destroy(shard);
     tt_roster_destroy(shard);
+    tt_produce_destroy(shard);
     tt_owner_destroy(shard);
     tt_admission_destroy(shard);
     tt_fanout_destroy(shard);
@@ -323,8 +325,9 @@ static enum tt_status start(struct tt_shard *shard)
                                          .log = connection_log};
     status = tt_connections_create(&shard->connections, shard->io, shard->timers,
                                    &shard->options.connections, &hooks);
-    if (status != TT_OK) return status;
-    return tt_owner_create(shard);
+    if (status == TT_OK) status = tt_owner_create(shard);
+    if (status == TT_OK) status = tt_produce_create(shard);
+    return status;
 }
 
 /* ---- the turn ---- */
@@ -360,6 +363,7 @@ static void stop(struct tt_shard *shard)
 {
     shard->phase = TT_SHARD_STOPPING;
     tt_connections_end(shard->connections);
+    tt_produce_stop(shard);
     tt_owner_stop(shard);
 }
 
@@ -547,6 +551,7 @@ static void turn(struct tt_shard *shard)
     tt_fanout_enforce(shard);
     if (tt_timers_run(shard->timers, shard->now_ns, TIMER_WORK_MAX) == TT_MORE) more = true;
     if (catch_up(shard)) more = true;
+    if (tt_produce_work(shard)) more = true;
     tt_owner_work(shard);
     /* What came in while sending, or found room only now: seen before this shard waits. */
     tt_owner_publish(shard);
@@ -562,6 +567,7 @@ static void turn(struct tt_shard *shard)
     if (tt_tail_turn(shard->world->readers, shard->index)) wake_owners(shard);
     uint64_t until =
         earlier(earlier(tt_timers_next_ns(shard->timers), tt_owner_next_ns(shard)), drain_ns);
+    until = earlier(until, tt_produce_next_ns(shard));
     wait(shard, more || shard->exit, until);
 }
 

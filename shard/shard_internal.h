@@ -17,6 +17,8 @@
 #include "shard/shard.h"
 
 struct tt_owner;
+struct tt_ingest;
+struct tt_produce;
 struct tt_admission;
 struct tt_replay;
 struct tt_roster;
@@ -29,6 +31,7 @@ struct tt_replay;
 enum tt_shard_operation {
     TT_OPERATION_OWNER = 1, /* owner.c: files of segments being written */
     TT_OPERATION_REPLAY,    /* segments.c, catchup.c: files of segments being read */
+    TT_OPERATION_SOURCE,    /* ingest.c: the source's descriptor */
 };
 
 #define TT_SHARD_ROUTES_MAX 12u
@@ -105,6 +108,8 @@ struct tt_shard {
     struct tt_roster *roster; /* roster.c */
 
     struct tt_owner *owner;         /* owner.c */
+    struct tt_ingest *ingest;       /* ingest.c; null: there is no source */
+    struct tt_produce *produce;     /* produce.c; likewise */
     struct tt_admission *admission; /* admission.c */
 
     struct tt_shard_metrics metrics; /* read by any thread */

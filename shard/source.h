@@ -13,7 +13,6 @@
 #ifndef TT_SHARD_SOURCE_H
 #define TT_SHARD_SOURCE_H
 
-#include "proto/base/list.h"
 #include "proto/event/event.h"
 
 enum tt_source_kind {
@@ -33,10 +32,8 @@ struct tt_source_item {
 
 /* One event to be produced: the caller's, who leaves it alone until produced() gives it back. */
 struct tt_source_produce {
-    struct tt_node node;   /* the caller's */
     struct tt_event event; /* its bytes are copied by produce() */
     uint32_t partition;    /* local number, as place() said */
-    void *owner;           /* the caller's */
     enum tt_status status; /* filled when it comes back: TT_OK; TT_ETIMEDOUT: not acknowledged in
                             * time, it may be there all the same; TT_EACCES: refused; TT_ETOOBIG;
                             * TT_EIO: anything else, `maybe` says whether it may be there */
@@ -66,7 +63,7 @@ struct tt_source_ops {
      */
     bool (*end)(struct tt_source *s, uint32_t shard, uint32_t partition, uint64_t *next);
     /* Every shard has read what is below `next` of a partition that this one owns: for Kafka's own
-     * lag figures (commit_group). Called several times a second at most, when it has changed. */
+     * lag figures (commit_group). Called when it has changed, at most every 50 ms. */
     void (*read)(struct tt_source *s, uint32_t shard, uint32_t partition, uint64_t next);
 
     /* ---- publishing; not called while publish_topic is UINT32_MAX ---- */

@@ -496,6 +496,15 @@ static uint64_t slowest_reader(const struct tt_tail *t)
     return slowest;
 }
 
+uint64_t tt_tail_read_offset(const struct tt_tail *t)
+{
+    /* The head first: no place is beyond what was published by now, and what lies between is in
+     * memory until the owner itself frees it. */
+    uint64_t head = tt_tail_head(t), offset = tt_tail_head_offset(t);
+    uint64_t slowest = slowest_reader(t);
+    return slowest < head ? at(t, slowest)->offset : offset;
+}
+
 #define NOBODY UINT32_MAX
 
 /* Step 3: has every shard but that one finished a turn since `first` was stored, or is it parked?

@@ -156,5 +156,7 @@ bool tt_tail_reclaim(struct tt_tail *tail, uint64_t place);
  * when the owner's own turn is over: try again without waiting. */
 bool tt_tail_wait(struct tt_tail *tail, uint64_t place);
 void tt_tail_wait_over(struct tt_tail *tail);
+/* Every shard has read what is published below this offset. */
+uint64_t tt_tail_read_offset(const struct tt_tail *tail);
 
 #endif

@@ -68,6 +68,15 @@ struct tt_exchange *tt_publish_handle(void *context, const struct tt_request *re
         return tt_publish_refuse(request, shard, 415, "unsupported_media_type",
                                  "Content-Encoding: is not understood; send the body as it is");
     if (key.data != NULL && !is_key(key)) return refuse_key(request, shard, key);
+    const struct tt_source *source = tt_shard_world(shard)->source;
+    if (source != NULL && source->publish_topic == UINT32_MAX)
+        return tt_publish_refuse(request, shard, 404, "publishing_off",
+                                 "publish: this broker only reads its Kafka topics; it is "
+                                 "configured with none to publish to");
+    if (source != NULL && key.data != NULL)
+        return tt_publish_refuse(request, shard, 400, "idempotency_unsupported",
+                                 "Idempotency-Key: is not supported where events go to Kafka; "
+                                 "leave it out, and expect that a retry may publish twice");
     if (!read_ids_wanted(request->query, &ids_wanted))
         return tt_publish_refuse(request, shard, 400, "invalid_parameter", "ids: must be 0 or 1");
     struct tt_exchange *x = NULL;

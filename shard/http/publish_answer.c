@@ -62,29 +62,32 @@ void tt_publish_text_error(struct tt_publish_text *text, const char *code, const
     tt_write_text(&text->w, "}");
 }
 
-void tt_publish_text_id(struct tt_publish_text *text, const struct tt_position *position)
+void tt_publish_text_id(struct tt_publish_text *text, const struct tt_shard *shard,
+                        const struct tt_publish_place *place)
 {
     if (!tt_publish_text_reserve(text, TT_POSITION_TEXT_MAX + 2)) return;
-    if (position == NULL) {
+    if (place == NULL) {
         tt_write_text(&text->w, "null");
         return;
     }
+    struct tt_position position = tt_publish_position(shard, place);
     tt_write_char(&text->w, '"');
-    tt_position_write(&text->w, position);
+    tt_position_write(&text->w, &position);
     tt_write_char(&text->w, '"');
 }
 
-void tt_publish_text_count(struct tt_publish_text *text, uint64_t taken,
-                           const struct tt_position *first, const struct tt_position *last)
+void tt_publish_text_count(struct tt_publish_text *text, const struct tt_shard *shard,
+                           uint64_t taken, const struct tt_publish_place *first,
+                           const struct tt_publish_place *last)
 {
     if (tt_publish_text_reserve(text, 64)) {
         tt_write_text(&text->w, "\"count\":");
         tt_write_u64(&text->w, taken);
         tt_write_text(&text->w, ",\"first\":");
     }
-    tt_publish_text_id(text, taken == 0 ? NULL : first);
+    tt_publish_text_id(text, shard, taken == 0 ? NULL : first);
     if (tt_publish_text_reserve(text, 16)) tt_write_text(&text->w, ",\"last\":");
-    tt_publish_text_id(text, taken == 0 ? NULL : last);
+    tt_publish_text_id(text, shard, taken == 0 ? NULL : last);
 }
 
 void tt_publish_text_answer(struct tt_publish_text *text, struct tt_exchange *x,

@@ -41,10 +41,12 @@ void tt_publish_text_free(struct tt_publish_text *text);
 /* "error":{"code":...,"message":...} */
 void tt_publish_text_error(struct tt_publish_text *text, const char *code, const char *message);
 /* An id in quotes, or null. */
-void tt_publish_text_id(struct tt_publish_text *text, const struct tt_position *position);
+void tt_publish_text_id(struct tt_publish_text *text, const struct tt_shard *shard,
+                        const struct tt_publish_place *place);
 /* "count":...,"first":...,"last":... of what was taken of lines. */
-void tt_publish_text_count(struct tt_publish_text *text, uint64_t taken,
-                           const struct tt_position *first, const struct tt_position *last);
+void tt_publish_text_count(struct tt_publish_text *text, const struct tt_shard *shard,
+                           uint64_t taken, const struct tt_publish_place *first,
+                           const struct tt_publish_place *last);
 /* Answers with the text, or with 503 if it failed; frees it. An error (status 400 and above) is
  * logged with code and message, and counted. */
 void tt_publish_text_answer(struct tt_publish_text *text, struct tt_exchange *x,

@@ -31,10 +31,16 @@ static uint32_t partitions(const struct tt_publish_batch *b)
     return tt_shard_world(b->shard)->partitions_count;
 }
 
+static struct tt_source *source_of(const struct tt_publish_batch *b)
+{
+    return tt_shard_world(b->shard)->source;
+}
+
 /* What one event costs beside its bytes. */
 static size_t event_bytes(const struct tt_publish_batch *b)
 {
     size_t bytes = sizeof *b->events + sizeof *b->lines;
+    if (source_of(b) != NULL) bytes += sizeof *b->places_;
     return partitions(b) == 1 ? bytes : bytes + sizeof *b->sorted_ + sizeof *b->part_of_;
 }
 
@@ -50,6 +56,11 @@ static enum tt_status grow(struct tt_publish_batch *b)
     uint64_t *lines = realloc(b->lines, capacity * sizeof *lines);
     if (lines != NULL) b->lines = lines;
     bool good = events != NULL && lines != NULL;
+    if (good && source_of(b) != NULL) {
+        struct tt_publish_place *places = realloc(b->places_, capacity * sizeof *places);
+        if (places != NULL) b->places_ = places;
+        good = places != NULL;
+    }
     if (good && partitions(b) > 1) {
         struct tt_event *sorted = realloc(b->sorted_, capacity * sizeof *sorted);
         if (sorted != NULL) b->sorted_ = sorted;
@@ -134,6 +145,7 @@ void tt_publish_batch_deinit(struct tt_publish_batch *b)
     free(b->blocks_);
     free(b->events);
     free(b->lines);
+    free(b->places_);
     free(b->sorted_);
     free(b->part_of_);
     free(b->index_of_);
@@ -146,6 +158,13 @@ enum tt_status tt_publish_batch_add(struct tt_publish_batch *b, const struct tt_
 {
     TT_ASSERT(b->parts_count_ == 0);
     if (b->count == b->capacity_ && grow(b) != TT_OK) return TT_ENOMEM;
+    uint32_t partition;
+    struct tt_source *source = source_of(b);
+    if (source == NULL)
+        partition = tt_shard_partition_of(b->shard, event->channel);
+    else if (source->ops->place(source, event, &partition, &b->why) != TT_OK)
+        return TT_EINVAL;
+    if (b->part_of_ != NULL) b->part_of_[b->count] = (uint16_t)partition;
     b->events[b->count] = *event;
     b->lines[b->count++] = line;
     return TT_OK;
@@ -174,7 +193,7 @@ static struct tt_publish_part *new_part(struct tt_publish_batch *b, uint32_t par
 static void sort_by_partition(struct tt_publish_batch *b)
 {
     for (uint32_t i = 0; i < b->count; i++) {
-        uint32_t partition = tt_shard_partition_of(b->shard, b->events[i].channel);
+        uint32_t partition = b->part_of_[i]; /* until here: tt_publish_batch_add() */
         if (b->index_of_[partition] == UINT16_MAX) {
             b->index_of_[partition] = (uint16_t)b->parts_count_;
             (void)new_part(b, partition);
@@ -187,6 +206,7 @@ static void sort_by_partition(struct tt_publish_batch *b)
         struct tt_publish_request *request = &b->parts_[p].request;
         b->index_of_[request->partition] = UINT16_MAX; /* for the next batch */
         request->events = to;
+        if (b->places_ != NULL) request->places = b->places_ + (to - b->sorted_);
         to += request->events_count;
     }
     for (uint32_t i = 0; i < b->count; i++) {
@@ -309,6 +329,7 @@ enum tt_status tt_publish_batch_submit(struct tt_publish_batch *b,
     } else if (partitions(b) == 1) {
         struct tt_publish_request *request = &new_part(b, 0)->request;
         request->events = b->events;
+        request->places = b->places_;
         request->events_count = b->count;
     } else {
         sort_by_partition(b);
@@ -343,22 +364,40 @@ void tt_publish_batch_rewind(struct tt_publish_batch *b)
     for (uint32_t p = 0; p < b->parts_count_; p++) b->parts_[p].next = 0;
 }
 
-bool tt_publish_batch_next(struct tt_publish_batch *b, uint32_t index, struct tt_position *position,
-                           const struct tt_publish_request **request)
+/* Without a source: from the runs. */
+static struct tt_publish_place place_in_runs(const struct tt_publish_request *request,
+                                             uint32_t rank)
+{
+    const struct tt_publish_run *run = request->runs;
+    while (rank >= run->count) rank -= run++->count;
+    TT_ASSERT(run < request->runs + request->runs_count);
+    return (struct tt_publish_place){.partition = request->partition,
+                                     .offset = run->first_offset + rank};
+}
+
+bool tt_publish_batch_next(struct tt_publish_batch *b, uint32_t index,
+                           struct tt_publish_place *place, struct tt_publish_refusal *why)
 {
     struct tt_publish_part *part = &b->parts_[partitions(b) == 1 ? 0 : b->part_of_[index]];
+    const struct tt_publish_request *request = &part->request;
     uint32_t rank = part->next++;
-    *request = &part->request;
-    if (part->request.status != TT_OK) return false;
-    const struct tt_publish_run *run = part->request.runs;
-    while (rank >= run->count) rank -= run++->count;
-    TT_ASSERT(run < part->request.runs + part->request.runs_count);
-    *position = (struct tt_position){
-        .history = tt_shard_world(b->shard)->history,
-        .partition = part->request.partition,
-        .offset = run->first_offset + rank,
-    };
-    return true;
+    if (request->status != TT_OK) {
+        if (why != NULL) *why = tt_publish_refusal_of(request);
+        return false;
+    }
+    *place = request->places != NULL ? request->places[rank] : place_in_runs(request, rank);
+    if (place->status != TT_OK && why != NULL) *why = tt_publish_refusal_of_place(place);
+    return place->status == TT_OK;
+}
+
+struct tt_position tt_publish_position(const struct tt_shard *shard,
+                                       const struct tt_publish_place *place)
+{
+    const struct tt_world *world = tt_shard_world(shard);
+    const struct tt_partition *partition = &world->partitions[place->partition];
+    return (struct tt_position){.history = world->topics[partition->topic].history,
+                                .partition = partition->number,
+                                .offset = place->offset};
 }
 
 bool tt_publish_batch_unclaimed(const struct tt_publish_batch *b,
@@ -380,35 +419,4 @@ bool tt_publish_batch_repeated(const struct tt_publish_batch *b)
     bool any = false;
     for (uint32_t p = 0; p < b->parts_count_; p++) any |= b->parts_[p].request.repeated != 0;
     return any;
-}
-
-struct tt_publish_refusal tt_publish_refusal_of(const struct tt_publish_request *request)
-{
-    unsigned retry = request->retry_after_s == 0 ? 1 : request->retry_after_s;
-    if (request->status == TT_FULL)
-        return (struct tt_publish_refusal){503, "overloaded",
-                                           "the log has no room for it at the moment", retry};
-    if (request->status == TT_ENOSPC)
-        return (struct tt_publish_refusal){503, "disk_full", "the disk of the log is full", retry};
-    if (request->status == TT_EACCES)
-        return (struct tt_publish_refusal){
-            503, "log_read_only", "the log cannot be written; the broker's own log says why",
-            retry};
-    if (request->status == TT_EBUSY)
-        return (struct tt_publish_refusal){
-            503, "channels_max", "it would be one channel more than --channels-max allows", retry};
-    if (request->status == TT_ETOOBIG)
-        return (struct tt_publish_refusal){
-            413, "too_large", "it is larger than --tail-bytes lets the log take at once", 0};
-    if (request->status == TT_EEXIST)
-        return (struct tt_publish_refusal){422, "idempotency_mismatch",
-                                           "the Idempotency-Key was used for another body", 0};
-    if (request->status == TT_ECORRUPT)
-        return (struct tt_publish_refusal){
-            503, "idempotency_incomplete",
-            "crashes have cut this batch too often to complete it under its Idempotency-Key", 0};
-    if (request->status == TT_ECLOSED)
-        return (struct tt_publish_refusal){503, "shutting_down", "the broker is shutting down",
-                                           retry};
-    return (struct tt_publish_refusal){503, "unavailable", tt_status_text(request->status), retry};
 }

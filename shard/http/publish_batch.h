@@ -13,6 +13,7 @@
 #ifndef TT_SHARD_HTTP_PUBLISH_BATCH_H
 #define TT_SHARD_HTTP_PUBLISH_BATCH_H
 
+#include "shard/http/publish_refusal.h"
 #include "shard/shard.h"
 #include "store/record.h"
 
@@ -32,11 +33,14 @@ struct tt_publish_batch {
     struct tt_event *events; /* as given */
     uint64_t *lines;         /* of each event: what the caller gave to add() */
     uint32_t count;
+    const char *why; /* of the last add() that was refused */
     /* private: */
     uint32_t capacity_;
     struct tt_event *sorted_; /* by partition; null while there is one partition */
-    uint16_t *part_of_;       /* of each event: index in parts_; null while there is one */
-    uint16_t *index_of_;      /* of each partition: index in parts_, or UINT16_MAX; likewise */
+    uint16_t *part_of_;       /* of each event: index in parts_, and before submit() its partition;
+                               * null while there is one partition */
+    struct tt_publish_place *places_; /* with a source: of each event, in the order sorted */
+    uint16_t *index_of_; /* of each partition: index in parts_, or UINT16_MAX; likewise */
     struct tt_publish_part *parts_;
     uint32_t parts_count_;
     uint32_t parts_capacity_;
@@ -61,7 +65,8 @@ void tt_publish_batch_init(struct tt_publish_batch *b, struct tt_shard *shard,
 /* The batch must be idle. */
 void tt_publish_batch_deinit(struct tt_publish_batch *b);
 
-/* Copies the event (not its bytes). TT_OK; TT_ENOMEM: memory is short or over its bound. */
+/* Copies the event (not its bytes). TT_OK; TT_ENOMEM: memory is short or over its bound; TT_EINVAL:
+ * the source can never take it, b->why says why. */
 TT_MUST_USE enum tt_status tt_publish_batch_add(struct tt_publish_batch *b,
                                                 const struct tt_event *event, uint64_t line);
 /* Sends it. key: the two hashes of a block (store/idempotency.h), copied; null: it has no key.
@@ -77,10 +82,14 @@ bool tt_publish_batch_busy(const struct tt_publish_batch *b);
 void tt_publish_batch_reset(struct tt_publish_batch *b);
 
 /* After the answer: places in the order given. Call rewind() once, then next() for each event
- * from the first on. True: taken, *position is its place; false: refused, *request says why. */
+ * from the first on. True: taken, *place says where; false: refused, *why (may be null) says why.
+ */
 void tt_publish_batch_rewind(struct tt_publish_batch *b);
-bool tt_publish_batch_next(struct tt_publish_batch *b, uint32_t index, struct tt_position *position,
-                           const struct tt_publish_request **request);
+bool tt_publish_batch_next(struct tt_publish_batch *b, uint32_t index,
+                           struct tt_publish_place *place, struct tt_publish_refusal *why);
+/* As an id names it. */
+struct tt_position tt_publish_position(const struct tt_shard *shard,
+                                       const struct tt_publish_place *place);
 
 /* The key belongs to another body: nothing was sent, or (its claim was forgotten) parts of it were
  * refused. */
@@ -90,14 +99,5 @@ bool tt_publish_batch_unclaimed(const struct tt_publish_batch *b,
                                 const struct tt_publish_request **request);
 /* Some of its events had been there before. */
 bool tt_publish_batch_repeated(const struct tt_publish_batch *b);
-
-/* What a refusal is to the publisher. */
-struct tt_publish_refusal {
-    unsigned status;
-    const char *code;
-    const char *text; /* English, static */
-    unsigned retry_after_s;
-};
-struct tt_publish_refusal tt_publish_refusal_of(const struct tt_publish_request *request);
 
 #endif

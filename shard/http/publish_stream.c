@@ -24,7 +24,7 @@ struct side {
 
 struct place {
     uint64_t offset;
-    uint32_t partition; /* NOT_TAKEN: null in the answer */
+    uint32_t partition; /* local number; NOT_TAKEN: null in the answer */
 };
 #define NOT_TAKEN UINT32_MAX
 
@@ -41,7 +41,7 @@ struct stream {
     bool closed;
     struct tt_ndjson lines; /* over the side that is filled */
     uint64_t taken;
-    struct tt_position first, last; /* of what was taken */
+    struct tt_publish_place first, last; /* of what was taken */
     struct place *ids;
     uint32_t ids_count;
     uint32_t ids_capacity;
@@ -211,10 +211,12 @@ static void scan(struct stream *s)
             return;
         }
         if (s->ids_wanted && !has_room_for_id(s)) return;
-        if (tt_publish_batch_add(&side->batch, &event, s->lines.line) != TT_OK) {
+        enum tt_status added = tt_publish_batch_add(&side->batch, &event, s->lines.line);
+        if (added == TT_EINVAL)
+            stop(s, 400, "not_publishable", 0, s->lines.line, side->batch.why);
+        else if (added != TT_OK)
             stop_memory(s);
-            return;
-        }
+        if (added != TT_OK) return;
     }
     if (status != TT_ETOOBIG) return;
     char text[80];
@@ -241,18 +243,17 @@ static void collect(struct stream *s, struct side *side)
     bool refused = false;
     tt_publish_batch_rewind(b);
     for (uint32_t i = 0; i < b->count; i++) {
-        struct tt_position position;
-        const struct tt_publish_request *request;
-        if (tt_publish_batch_next(b, i, &position, &request)) {
-            if (s->taken++ == 0) s->first = position;
-            s->last = position;
-            keep_id(s, (struct place){position.offset, position.partition});
+        struct tt_publish_place place;
+        struct tt_publish_refusal why;
+        if (tt_publish_batch_next(b, i, &place, &why)) {
+            if (s->taken++ == 0) s->first = place;
+            s->last = place;
+            keep_id(s, (struct place){place.offset, place.partition});
             continue;
         }
         keep_id(s, (struct place){0, NOT_TAKEN});
         if (refused) continue;
         refused = true;
-        struct tt_publish_refusal why = tt_publish_refusal_of(request);
         s->stopped = false;
         stop(s, why.status, why.code, why.retry_after_s, b->lines[i], why.text);
         tt_publish_batch_reset(&s->sides[s->filling].batch);
@@ -263,15 +264,14 @@ static void collect(struct stream *s, struct side *side)
 
 static void write_members(struct stream *s, struct tt_publish_text *text)
 {
-    tt_publish_text_count(text, s->taken, &s->first, &s->last);
+    tt_publish_text_count(text, s->shard, s->taken, &s->first, &s->last);
     if (!s->ids_wanted) return;
     if (tt_publish_text_reserve(text, 16)) tt_write_text(&text->w, ",\"ids\":[");
     for (uint32_t i = 0; i < s->ids_count; i++) {
-        struct tt_position position = {.history = tt_shard_world(s->shard)->history,
-                                       .partition = s->ids[i].partition,
-                                       .offset = s->ids[i].offset};
+        struct tt_publish_place place = {.partition = s->ids[i].partition,
+                                         .offset = s->ids[i].offset};
         if (i != 0 && tt_publish_text_reserve(text, 1)) tt_write_char(&text->w, ',');
-        tt_publish_text_id(text, s->ids[i].partition == NOT_TAKEN ? NULL : &position);
+        tt_publish_text_id(text, s->shard, s->ids[i].partition == NOT_TAKEN ? NULL : &place);
     }
     if (tt_publish_text_reserve(text, 1)) tt_write_char(&text->w, ']');
 }

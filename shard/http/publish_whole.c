@@ -67,10 +67,9 @@ static void fail_mismatch(struct whole *p)
 
 static void answer_one(struct whole *p)
 {
-    struct tt_position position;
-    const struct tt_publish_request *request;
-    if (!tt_publish_batch_next(&p->batch, 0, &position, &request)) {
-        struct tt_publish_refusal r = tt_publish_refusal_of(request);
+    struct tt_publish_place place;
+    struct tt_publish_refusal r;
+    if (!tt_publish_batch_next(&p->batch, 0, &place, &r)) {
         char message[TT_PUBLISH_MESSAGE_MAX];
         (void)snprintf(message, sizeof message, "publish: the event was not taken: %s", r.text);
         fail(p, r.status, r.code, r.retry_after_s, message);
@@ -78,7 +77,7 @@ static void answer_one(struct whole *p)
     }
     struct tt_publish_text text = {0};
     if (tt_publish_text_reserve(&text, 16)) tt_write_text(&text.w, "{\"id\":");
-    tt_publish_text_id(&text, &position);
+    tt_publish_text_id(&text, p->shard, &place);
     if (tt_publish_text_reserve(&text, 4)) tt_write_text(&text.w, "}\n");
     tt_publish_text_answer(&text, &p->x, p->shard, 202, 0, NULL, NULL);
 }
@@ -88,14 +87,13 @@ static uint32_t write_ids(struct whole *p, struct tt_publish_text *text,
                           struct tt_publish_refusal *why)
 {
     uint32_t refused = 0;
-    struct tt_position position;
-    const struct tt_publish_request *request;
+    struct tt_publish_place place;
     if (tt_publish_text_reserve(text, 16)) tt_write_text(&text->w, "\"ids\":[");
     for (uint32_t i = 0; i < p->batch.count; i++) {
-        bool taken = tt_publish_batch_next(&p->batch, i, &position, &request);
-        if (!taken && refused++ == 0) *why = tt_publish_refusal_of(request);
+        bool taken = tt_publish_batch_next(&p->batch, i, &place, refused == 0 ? why : NULL);
+        refused += !taken;
         if (i != 0 && tt_publish_text_reserve(text, 1)) tt_write_char(&text->w, ',');
-        tt_publish_text_id(text, taken ? &position : NULL);
+        tt_publish_text_id(text, p->shard, taken ? &place : NULL);
     }
     if (tt_publish_text_reserve(text, 1)) tt_write_char(&text->w, ']');
     return refused;
@@ -106,19 +104,17 @@ static uint32_t write_ids(struct whole *p, struct tt_publish_text *text,
 static uint32_t write_lines(struct whole *p, struct tt_publish_text *text,
                             struct tt_publish_refusal *why, uint64_t *line)
 {
-    struct tt_position position, first = {0}, last = {0};
-    const struct tt_publish_request *request;
+    struct tt_publish_place place, first = {0}, last = {0};
     uint32_t taken = 0;
     for (uint32_t i = 0; i < p->batch.count; i++) {
-        if (tt_publish_batch_next(&p->batch, i, &position, &request)) {
-            if (taken++ == 0) first = position;
-            last = position;
+        if (tt_publish_batch_next(&p->batch, i, &place, *line == 0 ? why : NULL)) {
+            if (taken++ == 0) first = place;
+            last = place;
         } else if (*line == 0) {
             *line = p->batch.lines[i];
-            *why = tt_publish_refusal_of(request);
         }
     }
-    tt_publish_text_count(text, taken, &first, &last);
+    tt_publish_text_count(text, p->shard, taken, &first, &last);
     if (p->ids_wanted) {
         struct tt_publish_refusal same;
         if (tt_publish_text_reserve(text, 1)) tt_write_char(&text->w, ',');
@@ -141,12 +137,11 @@ static void answer_many(struct whole *p)
         uint64_t line = 0;
         refused = write_lines(p, &members, &why, &line);
         (void)snprintf(message, sizeof message, "line %llu: %s; %u events were taken",
-                       (unsigned long long)line, why.text == NULL ? "" : why.text,
-                       p->batch.count - refused);
+                       (unsigned long long)line, why.text, p->batch.count - refused);
     } else {
         refused = write_ids(p, &members, &why);
         (void)snprintf(message, sizeof message, "publish: %u of %u events were not taken: %s",
-                       refused, p->batch.count, why.text == NULL ? "" : why.text);
+                       refused, p->batch.count, why.text);
     }
     if (refused != 0 && refused == p->batch.count && p->form == FORM_ARRAY) {
         fail(p, why.status, why.code, why.retry_after_s, message);
@@ -219,6 +214,17 @@ static bool append(struct whole *p, struct tt_bytes bytes)
     return true;
 }
 
+/* The source can never take what stands behind the events of the batch. */
+static void fail_unpublishable(struct whole *p)
+{
+    char message[TT_PUBLISH_MESSAGE_MAX];
+    if (p->form == FORM_ONE)
+        (void)snprintf(message, sizeof message, "%s", p->batch.why);
+    else
+        (void)snprintf(message, sizeof message, "element %u: %s", p->batch.count, p->batch.why);
+    fail(p, 400, "not_publishable", 0, message);
+}
+
 /* Reads one event into the batch. False: the request was refused. */
 static bool add(struct whole *p, const struct tt_event *event)
 {
@@ -227,9 +233,12 @@ static bool add(struct whole *p, const struct tt_event *event)
              "publish: an array may have 65536 events at most; longer ones go as NDJSON");
         return false;
     }
-    if (tt_publish_batch_add(&p->batch, event, 0) == TT_OK) return true;
-    fail_memory(p);
-    return false;
+    enum tt_status status = tt_publish_batch_add(&p->batch, event, 0);
+    if (status == TT_EINVAL)
+        fail_unpublishable(p);
+    else if (status != TT_OK)
+        fail_memory(p);
+    return status == TT_OK;
 }
 
 static bool read_array(struct whole *p, size_t event_bytes_max, int64_t taken_us)
@@ -269,7 +278,7 @@ static void fail_line(struct whole *p, uint64_t line, unsigned status, const cha
     if (tt_publish_text_reserve(&answer, 1)) tt_write_char(&answer.w, '{');
     tt_publish_text_error(&answer, code, message);
     if (tt_publish_text_reserve(&answer, 1)) tt_write_char(&answer.w, ',');
-    tt_publish_text_count(&answer, 0, NULL, NULL);
+    tt_publish_text_count(&answer, p->shard, 0, NULL, NULL);
     if (tt_publish_text_reserve(&answer, 16))
         tt_write_text(&answer.w, p->ids_wanted ? ",\"ids\":[]}\n" : "}\n");
     tt_publish_text_answer(&answer, &p->x, p->shard, status, 0, code, message);

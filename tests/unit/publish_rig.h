@@ -44,14 +44,20 @@ static unsigned requests_seen;
 static unsigned claims_seen;
 static struct tt_idempotency *keys[8]; /* by partition */
 static int64_t wall_us;
+static void (*produce)(struct tt_publish_request *request); /* by an owner that has a source */
 static uint32_t cut[8]; /* by partition: so many events of the next request are lost in a crash */
 
 static inline void reset_shard(uint32_t partitions)
 {
     static struct tt_partition parts[8];
     memset(&shard, 0, sizeof shard);
-    shard.world = (struct tt_world){
-        .history = {"k7Qp2a"}, .partitions = parts, .partitions_count = partitions};
+    static const struct tt_topic topic = {.name = "", .history = {"k7Qp2a"}, .fixed = true};
+    for (uint32_t i = 0; i < partitions; i++) parts[i] = (struct tt_partition){.number = i};
+    shard.world = (struct tt_world){.history = {"k7Qp2a"},
+                                    .topics = &topic,
+                                    .topics_count = 1,
+                                    .partitions = parts,
+                                    .partitions_count = partitions};
     shard.options.event_bytes_max = 1000;
     shard.options.publish_bytes = 64u << 20;
     open_count = 0;
@@ -61,6 +67,7 @@ static inline void reset_shard(uint32_t partitions)
     memset(refuse, 0, sizeof refuse);
     refuse_after = 0;
     memset(cut, 0, sizeof cut);
+    produce = NULL;
     log_bytes = 0;
     requests_seen = 0;
     claims_seen = 0;
@@ -164,6 +171,11 @@ static inline void answer_one(void)
     memmove(open_requests, open_requests + 1, --open_count * sizeof(*open_requests));
     uint32_t p = request->partition, known = 0;
     enum tt_status status = TT_OK;
+    if (produce != NULL) {
+        produce(request);
+        request->done(request);
+        return;
+    }
     if (request->events_count == 0)
         status = tt_retry_claim(keys[p], request, wall_us);
     else if (request->blocks != NULL)
