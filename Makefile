@@ -245,12 +245,18 @@ build/tidy/%.ok: %.c .clang-tidy tests/.clang-tidy | build/gen/web_assets.h
 
 LISTEN     ?= 127.0.0.1:8080
 OPS_LISTEN ?= 127.0.0.1:9090
+KAFKA_PORT ?= 9092
 
-.PHONY: run install uninstall
+.PHONY: run run-kafka install uninstall
 run:
 	@tools/setup build
 	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=$(VARIANT) all
 	@tools/run-demo $(B) '$(LISTEN)' '$(OPS_LISTEN)' $(ARGS)
+
+run-kafka:
+	@tools/setup kafka
+	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=$(VARIANT) all
+	@KAFKA_PORT='$(KAFKA_PORT)' tools/run-demo $(B) '$(LISTEN)' '$(OPS_LISTEN)' $(ARGS)
 
 BINDIR := $(DESTDIR)$(PREFIX)/bin
 install: all
@@ -271,6 +277,8 @@ help:
 	@echo 'make run            installs what is missing, builds, and shows a simulated market on'
 	@echo '                    http://$(LISTEN)/demo/; LISTEN=HOST:PORT and OPS_LISTEN= choose others,'
 	@echo '                    ARGS= gives the broker more options'
+	@echo 'make run-kafka      the same on a real Kafka: fetches it, starts it on KAFKA_PORT=$(KAFKA_PORT) and'
+	@echo '                    produces the market to it'
 	@echo 'make test           installs what is missing and runs every test; ONLY=PATTERN chooses'
 	@echo 'make test-long      and the tests that take longer than a few minutes'
 	@echo 'make test-kafka-long  those on a real Kafka, for longer'

@@ -260,3 +260,19 @@ test('a feed that is refused for good says why and ends', async () => {
   assert.equal(how.code, 1);
   assert.match(how.stderr, /refused: 403 .*forbidden/);
 });
+
+test('a feed writes lines for kcat: the channel, a tab, the envelope', async () => {
+  const how = await run(['feed', '--stdout', '--rate=100000', '--count=50', '--symbols=3']);
+  assert.equal(how.code, 0, how.stderr);
+  const lines = how.stdout.split('\n');
+  assert.equal(lines.pop(), '');
+  assert.equal(lines.length, 50);
+  const counts = new Map();
+  for (const line of lines) {
+    const [channel, text] = line.split('\t');
+    const event = JSON.parse(text);
+    assert.equal(event.channel, channel);
+    counts.set(channel, (counts.get(channel) ?? 0) + 1);
+    assert.equal(event.payload.n, counts.get(channel));
+  }
+});

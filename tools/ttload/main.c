@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tools/ttload/feed.h"
+#include "tools/ttload/lines.h"
 #include "tools/ttload/run.h"
 
 static const char usage[] = "usage: ttload run [OPTION...]    measures a broker under load\n"
@@ -31,7 +32,7 @@ int main(int argc, char **argv)
     if (argc >= 2 && strcmp(argv[1], "feed") == 0) {
         struct tt_feed_options options;
         status = tt_feed_options_parse(&options, argc - 2, argv + 2, error, sizeof error);
-        if (status == TT_OK) return tt_feed(&options);
+        if (status == TT_OK) return options.lines ? tt_feed_lines(&options) : tt_feed(&options);
         return status == TT_END ? 0 : refuse(error);
     }
     if (argc == 2 && strcmp(argv[1], "--help") == 0) {
