@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "broker/kafka/mirror_file.h"
 #include "broker/startup_files.h"
+#include "proto/base/assert.h"
 #include "shard/diag.h"
 #include "store/idempotency.h"
 #include "store/log.h"
@@ -17,11 +19,13 @@ _Static_assert((int)TT_LOG_ALWAYS == (int)TT_LOG_SYNC_ALWAYS &&
                "--log-sync's choices are the log's policies");
 
 struct tt_logs {
-    struct tt_recovered *recovered; /* kept for the names of directories */
+    struct tt_recovered **recovered; /* of each topic; kept for the names of directories */
+    struct tt_topic *topics;
+    uint32_t topics_count;
     struct tt_tail_readers *readers;
     struct tt_partition *partitions;
-    uint32_t count;
-    struct tt_topic topic;
+    uint32_t count; /* slots included */
+    uint32_t known;
 };
 
 /* A hint: where the system gives no large pages, it works without them. */
@@ -39,23 +43,28 @@ static struct tt_tail_options tail_options(const struct tt_config *config)
     };
 }
 
-/* What each partition may take of --channels-max. */
-static uint32_t channels_max(const struct tt_config *config)
+/* What each of so many partitions may take of --channels-max. */
+static uint32_t channels_max(const struct tt_config *config, uint32_t known)
 {
-    return (uint32_t)((config->channels_max + config->log_partitions - 1) / config->log_partitions);
+    return (uint32_t)((config->channels_max + known - 1) / known);
 }
 
-uint64_t tt_logs_memory_bound_bytes(const struct tt_config *config)
+uint64_t tt_logs_memory_bound_bytes(const struct tt_config *config, const struct tt_world *world)
 {
+    uint32_t known = 0;
+    for (uint32_t i = 0; i < world->topics_count; i++) known += world->topics[i].partitions;
     const struct tt_tail_options options = tail_options(config);
     const struct tt_log_options log = {.segment_bytes = config->log_segment_bytes,
-                                       .channels_max = channels_max(config)};
-    return config->log_partitions *
+                                       .channels_max = channels_max(config, known)};
+    return world->partitions_count *
            (tt_tail_memory_bytes(&options) + tt_log_memory_bytes(&log) +
             tt_idempotency_memory_bytes((uint32_t)config->idempotency_keys_max));
 }
 
-static enum tt_status recover(struct tt_logs *l, const struct tt_config *config,
+/* ---- recovering ---- */
+
+/* The log of --data. */
+static enum tt_status recover(struct tt_recovered **recovered, const struct tt_config *config,
                               struct tt_faults *faults, struct tt_io *io,
                               char error[TT_CONFIG_ERROR_MAX])
 {
@@ -70,23 +79,121 @@ static enum tt_status recover(struct tt_logs *l, const struct tt_config *config,
         .wall_us = tt_io_wall_us(io),
         .keys_window_us = (int64_t)config->idempotency_window_ms * 1000,
         .keys_max = (uint32_t)config->idempotency_keys_max,
-        .channels_max = channels_max(config),
+        .channels_max = channels_max(config, (uint32_t)config->log_partitions),
     };
     char why[TT_RECOVERY_ERROR_BYTES] = "";
-    enum tt_status status = tt_recovery_open(&l->recovered, &options, why);
+    enum tt_status status = tt_recovery_open(recovered, &options, why);
     if (status != TT_OK)
         snprintf(error, TT_CONFIG_ERROR_MAX, "--data=%s: %s", config->data,
                  why[0] != '\0' ? why : tt_status_text(status));
     return status;
 }
 
+enum tt_status tt_logs_mirror_path(const struct tt_config *config, const char *name,
+                                   char path[TT_RECOVERY_DIRECTORY_MAX + 1])
+{
+    int size = snprintf(path, TT_RECOVERY_DIRECTORY_MAX + 1, "%s/kafka%s%s", config->data,
+                        name[0] != '\0' ? "/" : "", name);
+    return size >= 0 && size <= (int)TT_RECOVERY_DIRECTORY_MAX ? TT_OK : TT_EINVAL;
+}
+
+static enum tt_status path_failed(const char *path, enum tt_status status,
+                                  char error[TT_CONFIG_ERROR_MAX])
+{
+    snprintf(error, TT_CONFIG_ERROR_MAX, "%s: %s", path, tt_status_text(status));
+    return status;
+}
+
+/* DATA/kafka/NAME and what is above it. */
+static enum tt_status make_mirror_directory(const struct tt_config *config, const char *name,
+                                            const struct tt_files *files,
+                                            char path[TT_RECOVERY_DIRECTORY_MAX + 1],
+                                            char error[TT_CONFIG_ERROR_MAX])
+{
+    const char *above = config->data;
+    const char *const names[] = {"", name};
+    char before[TT_RECOVERY_DIRECTORY_MAX + 1];
+    for (unsigned i = 0; i < (name[0] != '\0' ? 2 : 1); i++) {
+        enum tt_status status = tt_logs_mirror_path(config, names[i], path);
+        if (status != TT_OK) return path_failed(name, status, error);
+        status = files->make_directory(files->context, path);
+        if (status == TT_OK) status = files->sync_directory(files->context, above);
+        if (status != TT_OK && status != TT_EEXIST) return path_failed(path, status, error);
+        memcpy(before, path, sizeof before);
+        above = before;
+    }
+    return TT_OK;
+}
+
+enum tt_status tt_logs_mirror_key(const struct tt_config *config, struct tt_faults *faults,
+                                  const uint64_t random[2], struct tt_hash_key *key,
+                                  char error[TT_CONFIG_ERROR_MAX])
+{
+    const struct tt_files files = tt_startup_files(faults);
+    char path[TT_RECOVERY_DIRECTORY_MAX + 1];
+    enum tt_status status = make_mirror_directory(config, "", &files, path, error);
+    if (status != TT_OK) return status;
+    status = tt_mirror_key_read(&files, path, key);
+    if (status != TT_ENOENT && status != TT_EINVAL)
+        return status == TT_OK ? TT_OK : path_failed(path, status, error);
+    *key = (struct tt_hash_key){random[0], random[1]};
+    status = tt_mirror_key_write(&files, path, key);
+    return status == TT_OK ? TT_OK : path_failed(path, status, error);
+}
+
+enum tt_status tt_logs_recover(struct tt_logs_topic *topic, const struct tt_config *config,
+                               const struct tt_hash_key *key, struct tt_faults *faults,
+                               int64_t wall_us, char error[TT_CONFIG_ERROR_MAX])
+{
+    const struct tt_files files = tt_startup_files(faults);
+    char path[TT_RECOVERY_DIRECTORY_MAX + 1];
+    TT_ASSERT(topic->is.name[0] != '\0' && topic->recovered == NULL);
+    enum tt_status status = make_mirror_directory(config, topic->is.name, &files, path, error);
+    if (status != TT_OK) return status;
+    const struct tt_recovery_options options = {
+        .files = &files,
+        .directory = path,
+        .partitions = topic->is.partitions,
+        .segment_bytes = config->log_segment_bytes,
+        .mirror = true,
+        .history = topic->is.history,
+        .hash_key = *key,
+        .slots = topic->is.capacity,
+        .wall_us = wall_us,
+        .channels_max = (uint32_t)config->channels_max,
+    };
+    char why[TT_RECOVERY_ERROR_BYTES] = "";
+    status = tt_recovery_open(&topic->recovered, &options, why);
+    if (status == TT_OK)
+        topic->is.partitions = topic->recovered->known;
+    else
+        snprintf(error, TT_CONFIG_ERROR_MAX, "%s", why[0] != '\0' ? why : tt_status_text(status));
+    return status;
+}
+
+enum tt_status tt_logs_drop_partition(struct tt_logs_topic *topic, uint32_t partition,
+                                      struct tt_faults *faults, char error[TT_CONFIG_ERROR_MAX])
+{
+    const struct tt_files files = tt_startup_files(faults);
+    char why[TT_RECOVERY_ERROR_BYTES];
+    enum tt_status status = tt_recovery_drop_partition(topic->recovered, &files, partition, why);
+    if (status != TT_OK) snprintf(error, TT_CONFIG_ERROR_MAX, "%s", why);
+    return status;
+}
+
+void tt_logs_forget(struct tt_logs_topic *topic)
+{
+    if (topic->recovered != NULL) tt_recovery_destroy(&topic->recovered);
+}
+
 /* What an operator wants to find after a crash. */
-static void tell(const struct tt_recovered *recovered, const struct tt_config *config,
-                 struct tt_diag *diag)
+static void tell(const struct tt_recovered *recovered, const char *directory, struct tt_diag *diag)
 {
     tt_diag_write(diag, TT_DIAG_INFO, NULL, recovered->created ? "log_created" : "log_opened",
-                  "%s: history %s, %u partitions", config->data, recovered->history.text,
-                  recovered->partitions_count);
+                  "%s: history %s, %u partitions", directory, recovered->history.text,
+                  recovered->known);
+    if (recovered->note[0] != '\0')
+        tt_diag_write(diag, TT_DIAG_WARN, NULL, "mirror_dropped", "%s", recovered->note);
     for (uint32_t i = 0; i < recovered->partitions_count; i++) {
         const struct tt_recovered_partition *p = &recovered->partitions[i];
         if (p->torn_bytes != 0)
@@ -95,7 +202,8 @@ static void tell(const struct tt_recovered *recovered, const struct tt_config *c
                           p->directory, (unsigned long long)p->torn_bytes,
                           (unsigned long long)p->torn_place);
         if (p->note[0] != '\0')
-            tt_diag_write(diag, TT_DIAG_WARN, NULL, "log_values", "%s", p->note);
+            tt_diag_write(diag, TT_DIAG_WARN, NULL, p->dropped ? "mirror_dropped" : "log_values",
+                          "%s", p->note);
         if (p->hole_first != p->hole_end)
             tt_diag_write(diag, TT_DIAG_WARN, NULL, "log_hole",
                           "%s: not ended cleanly: offsets %llu to %llu may have been given out and "
@@ -105,14 +213,15 @@ static void tell(const struct tt_recovered *recovered, const struct tt_config *c
     }
 }
 
+/* ---- opening ---- */
+
 static enum tt_status open_partition(struct tt_logs *l, const struct tt_config *config,
-                                     uint32_t index, uint32_t shards)
+                                     struct tt_partition *p, uint32_t shards)
 {
-    const struct tt_recovered_partition *recovered = &l->recovered->partitions[index];
-    struct tt_partition *p = &l->partitions[index];
+    struct tt_recovered *r = l->recovered[p->topic];
+    const struct tt_recovered_partition *recovered = &r->partitions[p->number];
     struct tt_tail_options tail = tail_options(config);
-    p->index = p->number = index;
-    p->owner = index % shards;
+    p->owner = p->index % shards;
     p->directory = recovered->directory;
     tail.next_offset = recovered->next_offset;
     tail.oldest_offset = recovered->oldest_offset;
@@ -124,15 +233,15 @@ static enum tt_status open_partition(struct tt_logs *l, const struct tt_config *
                                        (int64_t)config->idempotency_window_ms * 1000);
     if (status != TT_OK) return status;
     const struct tt_log_options options = {
-        .recovered = l->recovered,
-        .partition = index,
+        .recovered = r,
+        .partition = p->number,
         .tail = p->tail,
-        .policy = (enum tt_log_policy)config->log_sync,
+        .policy = r->mirror ? TT_LOG_NEVER : (enum tt_log_policy)config->log_sync,
         .sync_interval_ns = config->log_sync_ms * 1000000,
         .segment_bytes = config->log_segment_bytes,
-        .retention = {.bytes = config->log_retention_bytes / config->log_partitions,
+        .retention = {.bytes = config->log_retention_bytes / l->known,
                       .ms = config->log_retention_ms},
-        .channels_max = channels_max(config),
+        .channels_max = channels_max(config, l->known),
         .forget_values = config->log_keep_last == TT_LOG_KEEP_LAST_NO,
     };
     return tt_log_create(&p->log, &options);
@@ -158,16 +267,18 @@ static int by_age(const void *a, const void *b)
  */
 static enum tt_status know_keys(struct tt_logs *l)
 {
-    int64_t now_us = l->recovered->wall_us;
+    const struct tt_recovered *r = l->recovered[0]; /* mirrors know of no keys */
+    if (r->mirror) return TT_OK;
+    int64_t now_us = r->wall_us;
     size_t count = 0;
-    for (uint32_t i = 0; i < l->count; i++) count += l->recovered->partitions[i].keys_count;
+    for (uint32_t i = 0; i < l->count; i++) count += r->partitions[i].keys_count;
     if (count == 0) return TT_OK;
     struct key_found *found = malloc(count * sizeof *found);
     if (found == NULL) return TT_ENOMEM;
     count = 0;
     for (uint32_t i = 0; i < l->count; i++)
-        for (uint32_t k = 0; k < l->recovered->partitions[i].keys_count; k++)
-            found[count++] = (struct key_found){&l->recovered->partitions[i].keys[k], i};
+        for (uint32_t k = 0; k < r->partitions[i].keys_count; k++)
+            found[count++] = (struct key_found){&r->partitions[i].keys[k], i};
     qsort(found, count, sizeof *found, by_age);
     for (size_t i = 0; i < count; i++) {
         const struct tt_recovered_key *k = found[i].key;
@@ -182,43 +293,95 @@ static enum tt_status know_keys(struct tt_logs *l)
     return TT_OK;
 }
 
-enum tt_status tt_logs_open(struct tt_logs **logs, const struct tt_config *config,
-                            struct tt_faults *faults, struct tt_io *io, struct tt_world *world,
-                            struct tt_diag *diag, char error[TT_CONFIG_ERROR_MAX])
+/* The topics' recovered logs become ours; *topics: null: the log of --data is the only one. */
+static enum tt_status take_topics(struct tt_logs *l, const struct tt_config *config,
+                                  struct tt_logs_topic *topics, struct tt_faults *faults,
+                                  struct tt_io *io, struct tt_diag *diag,
+                                  char error[TT_CONFIG_ERROR_MAX])
 {
-    struct tt_logs *l = calloc(1, sizeof(*l));
-    if (l == NULL) return TT_ENOMEM;
-    enum tt_status status = recover(l, config, faults, io, error);
-    if (status == TT_OK) {
-        tell(l->recovered, config, diag);
-        l->count = l->recovered->partitions_count;
-        l->partitions = calloc(l->count, sizeof(*l->partitions));
-        status = l->partitions == NULL ? TT_ENOMEM
-                                       : tt_tail_readers_create(&l->readers, world->shards_count);
+    enum tt_status status = TT_OK;
+    if (topics == NULL) {
+        l->topics[0] = (struct tt_topic){.name = "", .fixed = true};
+        status = recover(&l->recovered[0], config, faults, io, error);
     }
-    for (uint32_t i = 0; status == TT_OK && i < l->count; i++)
-        status = open_partition(l, config, i, world->shards_count);
-    if (status == TT_OK) status = know_keys(l);
-    if (status != TT_OK) {
-        if (error[0] == '\0')
-            snprintf(error, TT_CONFIG_ERROR_MAX, "--tail-bytes=%llu, --log-partitions=%llu: %s",
-                     (unsigned long long)config->tail_bytes,
-                     (unsigned long long)config->log_partitions, tt_status_text(status));
-        tt_logs_close(&l);
-        return status;
+    for (uint32_t i = 0; topics != NULL && i < l->topics_count; i++) {
+        l->topics[i] = topics[i].is;
+        l->recovered[i] = topics[i].recovered;
+        topics[i].recovered = NULL;
     }
-    l->topic = (struct tt_topic){.name = "",
-                                 .history = l->recovered->history,
-                                 .capacity = l->count,
-                                 .partitions = l->count,
-                                 .fixed = true};
-    world->topics = &l->topic;
-    world->topics_count = 1;
-    world->history = l->recovered->history;
-    world->hash_key = l->recovered->hash_key;
+    for (uint32_t i = 0; status == TT_OK && i < l->topics_count; i++) {
+        struct tt_topic *t = &l->topics[i];
+        const struct tt_recovered *r = l->recovered[i];
+        char path[TT_RECOVERY_DIRECTORY_MAX + 1];
+        if (topics != NULL) status = tt_logs_mirror_path(config, t->name, path);
+        tell(r, topics != NULL ? path : config->data, diag);
+        t->history = r->history;
+        t->first = l->count;
+        t->capacity = r->partitions_count;
+        t->partitions = r->known;
+        l->count += t->capacity;
+        l->known += t->partitions;
+    }
+    return status;
+}
+
+/* All partitions of all topics, one behind the other. */
+static enum tt_status open_partitions(struct tt_logs *l, const struct tt_config *config,
+                                      uint32_t shards)
+{
+    l->partitions = calloc(l->count, sizeof(*l->partitions));
+    enum tt_status status =
+        l->partitions == NULL ? TT_ENOMEM : tt_tail_readers_create(&l->readers, shards);
+    for (uint32_t i = 0; i < l->topics_count; i++) {
+        for (uint32_t k = 0; status == TT_OK && k < l->topics[i].capacity; k++) {
+            struct tt_partition *p = &l->partitions[l->topics[i].first + k];
+            p->index = l->topics[i].first + k;
+            p->topic = i;
+            p->number = k;
+            status = open_partition(l, config, p, shards);
+        }
+    }
+    return status == TT_OK ? know_keys(l) : status;
+}
+
+static void fill(struct tt_world *world, const struct tt_logs *l)
+{
+    world->topics = l->topics;
+    world->topics_count = l->topics_count;
+    world->history = l->topics[0].history;
+    world->hash_key = l->recovered[0]->hash_key;
     world->partitions = l->partitions;
     world->partitions_count = l->count;
     world->readers = l->readers;
+}
+
+enum tt_status tt_logs_open(struct tt_logs **logs, const struct tt_config *config,
+                            struct tt_logs_topic *topics, uint32_t topics_count,
+                            struct tt_faults *faults, struct tt_io *io, struct tt_world *world,
+                            struct tt_diag *diag, char error[TT_CONFIG_ERROR_MAX])
+{
+    TT_ASSERT((topics == NULL) == (topics_count == 0));
+    uint32_t count = topics != NULL ? topics_count : 1;
+    struct tt_logs *l = calloc(1, sizeof(*l));
+    if (l == NULL) return TT_ENOMEM;
+    error[0] = '\0';
+    l->recovered = calloc(count, sizeof(struct tt_recovered *));
+    l->topics = calloc(count, sizeof(*l->topics));
+    if (l->recovered == NULL || l->topics == NULL) {
+        tt_logs_close(&l);
+        return TT_ENOMEM;
+    }
+    l->topics_count = count;
+    enum tt_status status = take_topics(l, config, topics, faults, io, diag, error);
+    if (status == TT_OK) status = open_partitions(l, config, world->shards_count);
+    if (status != TT_OK) {
+        if (error[0] == '\0')
+            snprintf(error, TT_CONFIG_ERROR_MAX, "--tail-bytes=%llu, %u partitions: %s",
+                     (unsigned long long)config->tail_bytes, l->count, tt_status_text(status));
+        tt_logs_close(&l);
+        return status;
+    }
+    fill(world, l);
     *logs = l;
     return TT_OK;
 }
@@ -234,7 +397,10 @@ void tt_logs_close(struct tt_logs **logs)
     }
     free(l->partitions);
     if (l->readers != NULL) tt_tail_readers_destroy(&l->readers);
-    if (l->recovered != NULL) tt_recovery_destroy(&l->recovered);
+    for (uint32_t i = 0; i < l->topics_count; i++)
+        if (l->recovered[i] != NULL) tt_recovery_destroy(&l->recovered[i]);
+    free(l->recovered);
+    free(l->topics);
     free(l);
     *logs = NULL;
 }

@@ -8,11 +8,12 @@
 #define THREAD_BYTES  (256u << 10) /* what a shard's stack and its ring of log lines touch */
 
 void tt_memory_bound(const struct tt_config *config, const struct tt_shard_options *options,
-                     uint32_t partitions, uint32_t shards, struct tt_memory_bound *bound)
+                     const struct tt_world *world, struct tt_memory_bound *bound)
 {
     struct tt_shard_bounds *b = &bound->shards;
-    tt_shard_bounds(options, partitions, shards, b);
-    bound->log = tt_logs_memory_bound_bytes(config);
+    uint32_t shards = world->shards_count;
+    tt_shard_bounds(options, world->partitions_count, shards, b);
+    bound->log = tt_logs_memory_bound_bytes(config, world);
     bound->process = PROCESS_BYTES + shards * (uint64_t)THREAD_BYTES;
     bound->total = bound->log + bound->process + shards * tt_shard_bounds_total(b);
     b->frames *= shards;

@@ -1,10 +1,12 @@
 /* memory_bound_bytes: the sum of all bounds of the process. BOUNDS.md has the table that this adds
- * up. Computed once at start from the configuration. Thread: any. */
+ * up. Computed once at start from the configuration and the partitions that there are. Thread: any.
+ */
 #ifndef TT_BROKER_MEMORY_H
 #define TT_BROKER_MEMORY_H
 
 #include "broker/config.h"
 #include "shard/memory.h"
+#include "shard/shard.h"
 
 struct tt_memory_bound {
     uint64_t total;
@@ -14,6 +16,6 @@ struct tt_memory_bound {
 };
 
 void tt_memory_bound(const struct tt_config *config, const struct tt_shard_options *options,
-                     uint32_t partitions, uint32_t shards, struct tt_memory_bound *bound);
+                     const struct tt_world *world, struct tt_memory_bound *bound);
 
 #endif

@@ -219,8 +219,8 @@ static enum tt_status prepare(struct serving *s, const struct tt_control_options
     size_connections(s, descriptors);
     s->world.shards = calloc(shards, sizeof(*s->world.shards));
     if (s->world.shards == NULL) return TT_ENOMEM;
-    status = tt_logs_open(&s->logs, config, s->faults, tt_control_io(s->control), &s->world,
-                          s->diags[shards], s->error);
+    status = tt_logs_open(&s->logs, config, NULL, 0, s->faults, tt_control_io(s->control),
+                          &s->world, s->diags[shards], s->error);
     if (status != TT_OK) return status;
     status = tt_peers_create(&s->world.peers, shards);
     if (status != TT_OK) return status;
@@ -265,8 +265,7 @@ static enum tt_status live(const struct tt_config *config, enum tt_io_kind kind,
     if (status == TT_OK) status = start_threads(s);
     if (status == TT_OK) {
         struct tt_control_figures_start figures = {.connections_max = s->connections_max};
-        tt_memory_bound(s->config, &s->options, s->world.partitions_count, s->world.shards_count,
-                        &figures.memory);
+        tt_memory_bound(s->config, &s->options, &s->world, &figures.memory);
         status = tt_control_run(s->control, &s->world, &figures, error);
         *retry =
             status != TT_OK && kind == TT_IO_AUTO && tt_control_io_kind(s->control) == TT_IO_URING;

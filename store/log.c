@@ -158,14 +158,18 @@ static uint64_t batch_bytes(const struct tt_log *log)
 
 /* ---- appending ---- */
 
-/* Would all of it fit? Reserves what applying needs. */
+/* Would all of it fit? Reserves what applying needs. fit: null, or where to say how many from the
+ * front do; then some are enough. */
 static enum tt_status plan_events(struct tt_log *log, const struct tt_event *events, uint32_t count,
-                                  const struct tt_record_idempotency *idempotency)
+                                  const struct tt_record_idempotency *idempotency, uint32_t *fit)
 {
     struct cursor c = cursor_of(log);
     struct tt_tail_plan plan = tt_tail_plan(log->tail);
     uint32_t segments = 0;
     enum tt_status result = tt_tail_has_descriptors(log->tail, count);
+    while (fit != NULL && result != TT_OK && count > 1)
+        result = tt_tail_has_descriptors(log->tail, count /= 2);
+    if (fit != NULL) *fit = count;
     for (uint32_t i = 0; i < count && result != TT_ETOOBIG; i++) {
         uint64_t bytes =
             tt_record_event_bytes(&events[i], idempotency == NULL ? NULL : &idempotency[i]);
@@ -173,9 +177,14 @@ static enum tt_status plan_events(struct tt_log *log, const struct tt_event *eve
         struct opening o = opening_for(log, &c, bytes);
         move(&c, &o, bytes);
         if (o.chunks == 0) continue;
-        segments += o.segment;
         enum tt_status status = tt_tail_plan_open(log->tail, &plan, o.chunks);
+        if (status != TT_OK && fit != NULL && i != 0) {
+            *fit = i;
+            break;
+        }
+        segments += o.segment;
         if (status != TT_OK) result = status;
+        if (status != TT_OK && fit != NULL) break; /* room for the first is enough */
     }
     if (result == TT_FULL) tt_tail_want(log->tail, &plan, count);
     return result == TT_OK ? tt_segment_list_reserve(&log->planned, segments) : result;
@@ -195,10 +204,12 @@ static void look_ahead(const struct tt_log *log, struct tt_log_opened *opened,
         tt_index_prefetch(log->index, opened[i].hash, 0);
 }
 
-/* The slots of the events' channels; each channel is hashed once. Nothing is kept of a failure. */
+/* The slots of the events' channels; each channel is hashed once. Nothing is kept of a failure;
+ * *failed: of which event it was. */
 static enum tt_status open_channels(struct tt_log *log, const struct tt_event *events,
-                                    uint32_t count)
+                                    uint32_t count, uint32_t *failed)
 {
+    *failed = 0;
     if (count > log->opened_capacity) {
         struct tt_log_opened *opened = realloc(log->opened, count * sizeof *opened);
         if (opened == NULL) return TT_ENOMEM;
@@ -211,13 +222,16 @@ static enum tt_status open_channels(struct tt_log *log, const struct tt_event *e
         enum tt_status status = tt_values_open(log->values, o->hash, events[i].channel, &o->slot);
         if (status == TT_OK) continue;
         tt_values_rollback(log->values);
+        *failed = i;
         return status == TT_ETOOBIG ? TT_EBUSY : status;
     }
     return TT_OK;
 }
 
+/* Headers before the event name the next offset as it was: it is not above the event's own. So a
+ * segment begins where the one before ends, also where a mirror has a hole. */
 static void append_one(struct tt_log *log, const struct tt_log_now *now, const struct tt_event *e,
-                       const struct tt_record_idempotency *idempotency,
+                       uint64_t offset, const struct tt_record_idempotency *idempotency,
                        const struct tt_log_opened *opened)
 {
     uint64_t bytes = tt_record_event_bytes(e, idempotency) + batch_bytes(log);
@@ -227,7 +241,7 @@ static void append_one(struct tt_log *log, const struct tt_log_now *now, const s
     if (log->batch_due) put_batch(log, now->wall_us);
     uint8_t *record = log->window;
     struct tt_tail_descriptor d = {
-        .offset = log->next_offset,
+        .offset = offset,
         .place = log->place,
         .channel_hash = (uint32_t)opened->hash,
         .class = TT_RECORD_EVENT,
@@ -236,7 +250,7 @@ static void append_one(struct tt_log *log, const struct tt_log_now *now, const s
     /* The next record's lines are fetched for writing while this one is made. */
     for (size_t i = 0; i < bytes && i < PREFETCH_BYTES_MAX; i += 64)
         __builtin_prefetch(record + bytes + i, 1);
-    d.length = tt_record_encode_event(record, e, log->next_offset, idempotency);
+    d.length = tt_record_encode_event(record, e, offset, idempotency);
     pass(log, d.length);
     tt_tail_commit(log->tail, &d, record);
     /* The flags are the same for an event, a value and an index. */
@@ -246,10 +260,30 @@ static void append_one(struct tt_log *log, const struct tt_log_now *now, const s
                            e->flags & TT_INDEX_FLAGS_MASK);
     if (log->index != NULL && idempotency != NULL)
         (void)tt_index_add_idempotency(log->index, idempotency, d.offset, log->place, e->taken_us);
-    log->next_offset++;
+    log->next_offset = offset + 1;
     log->segment_used = true;
     if (e->taken_us > log->taken_max_us) log->taken_max_us = e->taken_us;
-    if (log->segment_taken_us == INT64_MIN) log->segment_taken_us = e->taken_us;
+    if (log->segment_taken_us == INT64_MIN)
+        log->segment_taken_us = log->mirror ? now->wall_us : e->taken_us;
+}
+
+/* Everything was planned. offsets: null: they follow each other. */
+static void append_all(struct tt_log *log, const struct tt_log_now *now,
+                       const struct tt_event *events, const uint64_t *offsets, uint32_t count,
+                       const struct tt_record_idempotency *idempotency)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        /* With many channels nothing of what is touched is in the cache. */
+        for (unsigned step = 1; step <= 2 && log->index != NULL; step++) {
+            uint32_t ahead = i + PREFETCH_EVENTS / step;
+            if (ahead < count) tt_index_prefetch(log->index, log->opened[ahead].hash, step);
+        }
+        append_one(log, now, &events[i], offsets == NULL ? log->next_offset : offsets[i],
+                   idempotency == NULL ? NULL : &idempotency[i], &log->opened[i]);
+    }
+    tt_values_commit(log->values);
+    log->appends++;
+    log->events += count;
 }
 
 enum tt_status tt_log_append(struct tt_log *log, const struct tt_log_now *now,
@@ -257,34 +291,72 @@ enum tt_status tt_log_append(struct tt_log *log, const struct tt_log_now *now,
                              const struct tt_record_idempotency *idempotency,
                              uint64_t *first_offset, uint64_t *end_place)
 {
-    TT_ASSERT(count > 0);
+    TT_ASSERT(count > 0 && !log->mirror);
     if (log->closing != TT_LOG_CLOSING_NOT) return TT_ECLOSED;
     if (log->read_only || log->next_offset + count > TT_NEXT_MAX) return TT_EACCES;
     if (tt_log_no_space(log)) return TT_ENOSPC;
     (void)tt_tail_reclaim(log->tail, tt_log_reclaim_place(log));
-    enum tt_status status = plan_events(log, events, count, idempotency);
+    enum tt_status status = plan_events(log, events, count, idempotency, NULL);
     if (status != TT_OK) return status;
     if (log->next_offset + count > log->ceiling) {
         log->ceiling_wanted = log->next_offset + count;
         return TT_FULL;
     }
-    status = open_channels(log, events, count);
+    uint32_t failed;
+    status = open_channels(log, events, count, &failed);
     if (status != TT_OK) return status;
     *first_offset = log->next_offset;
-    for (uint32_t i = 0; i < count; i++) {
-        /* With many channels nothing of what is touched is in the cache. */
-        for (unsigned step = 1; step <= 2 && log->index != NULL; step++) {
-            uint32_t ahead = i + PREFETCH_EVENTS / step;
-            if (ahead < count) tt_index_prefetch(log->index, log->opened[ahead].hash, step);
-        }
-        append_one(log, now, &events[i], idempotency == NULL ? NULL : &idempotency[i],
-                   &log->opened[i]);
-    }
-    tt_values_commit(log->values);
+    append_all(log, now, events, NULL, count, idempotency);
     *end_place = log->place;
-    log->appends++;
-    log->events += count;
     return TT_OK;
+}
+
+/* Strictly rising, from the next one on. */
+static bool offsets_rise(const struct tt_log *log, const uint64_t *offsets, uint32_t count)
+{
+    uint64_t next = log->next_offset;
+    for (uint32_t i = 0; i < count; i++) {
+        if (offsets[i] < next || offsets[i] > TT_OFFSET_MAX) return false;
+        next = offsets[i] + 1;
+    }
+    return true;
+}
+
+enum tt_status tt_log_append_at(struct tt_log *log, const struct tt_log_now *now,
+                                const struct tt_event *events, const uint64_t *offsets,
+                                uint32_t count, uint32_t *taken)
+{
+    TT_ASSERT(count > 0 && log->mirror);
+    *taken = 0;
+    if (!offsets_rise(log, offsets, count)) return TT_EINVAL;
+    if (log->closing != TT_LOG_CLOSING_NOT) return TT_ECLOSED;
+    if (log->read_only) return TT_EACCES;
+    if (tt_log_no_space(log)) return TT_ENOSPC;
+    (void)tt_tail_reclaim(log->tail, tt_log_reclaim_place(log));
+    enum tt_status status = plan_events(log, events, count, NULL, &count);
+    if (status != TT_OK) return status;
+    uint32_t failed;
+    status = open_channels(log, events, count, &failed);
+    /* Those before it had their channels a moment ago. */
+    while (status != TT_OK && failed != 0) {
+        count = failed;
+        status = open_channels(log, events, count, &failed);
+    }
+    if (status != TT_OK) return status;
+    append_all(log, now, events, offsets, count, NULL);
+    *taken = count;
+    return TT_OK;
+}
+
+void tt_log_skip_to(struct tt_log *log, uint64_t offset)
+{
+    TT_ASSERT(log->mirror && offset <= TT_NEXT_MAX);
+    if (offset > log->next_offset) log->next_offset = offset;
+}
+
+uint64_t tt_log_next_offset(const struct tt_log *log)
+{
+    return log->next_offset;
 }
 
 enum tt_status tt_log_begin_segment(struct tt_log *log, int64_t wall_us)
@@ -350,6 +422,8 @@ static enum tt_status take_over_values(struct tt_log *log, struct tt_recovered_p
 {
     log->values = p->values;
     p->values = NULL;
+    if (log->values != NULL && options->channels_max != 0)
+        tt_values_set_channels_max(log->values, options->channels_max);
     if (log->values == NULL) {
         uint32_t most = options->channels_max != 0 ? options->channels_max : TT_LOG_CHANNELS_MAX;
         enum tt_status status = tt_values_create(&log->values, most);
@@ -419,6 +493,8 @@ enum tt_status tt_log_create(struct tt_log **out, const struct tt_log_options *o
     if (log == NULL) return TT_ENOMEM;
     log->tail = options->tail;
     log->policy = options->policy;
+    log->mirror = r->mirror;
+    TT_ASSERT(!log->mirror || log->policy != TT_LOG_ALWAYS);
     log->sync_interval_ns = options->sync_interval_ns;
     log->segment_bytes = options->segment_bytes / TT_CHUNK_BYTES * TT_CHUNK_BYTES;
     if (log->segment_bytes < 2 * TT_CHUNK_BYTES) log->segment_bytes = 2 * TT_CHUNK_BYTES;

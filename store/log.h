@@ -24,6 +24,15 @@
  * numbering goes on from it, so no offset names two events. With always nothing is visible before
  * it is durable: no ceiling is needed and the file says so.
  *
+ * A mirror (recovery.h) takes events at offsets of their own, which rise but may leave holes, by
+ * tt_log_append_at(), and no others. It has no ceiling, whatever the policy. taken_us of its events
+ * is the record's own time, which may go backwards and lie in the future: places are found by the
+ * newest time so far, which never falls (from=<ms> then means: from the first event that is not
+ * older, as in Kafka); retention by age goes by the newest time of a segment and of all before, so
+ * one event from the future keeps what is before it until then (or until the bytes are too many).
+ * Its segments end by age counted from when they were begun, so that old events that are fetched
+ * do not make a segment each.
+ *
  * Failures. A write or sync that fails (TT_EIO, anything but TT_ENOSPC) is never repeated: after it
  * the kernel may have dropped the page and call it clean. The partition is read-only until the
  * process restarts and recovers; what was appended and not accepted stays unaccepted, readers go
@@ -44,7 +53,7 @@
 
 #define TT_LOG_CEILING_BLOCK 65536u
 #define TT_LOG_RETRY_NS      UINT64_C(1000000000)
-#define TT_LOG_PATH_BYTES    320u
+#define TT_LOG_PATH_BYTES    576u
 
 /* The values are those of the option --log-sync, in its order. */
 enum tt_log_policy { TT_LOG_ALWAYS = 0, TT_LOG_INTERVAL, TT_LOG_NEVER };
@@ -94,6 +103,18 @@ TT_MUST_USE enum tt_status tt_log_append(struct tt_log *log, const struct tt_log
                                          const struct tt_event *events, uint32_t count,
                                          const struct tt_record_idempotency *idempotency,
                                          uint64_t *first_offset, uint64_t *end_place);
+/* A mirror's append: events with the offsets given, which rise strictly; the first is not below the
+ * next offset (figures, or behind the last one). Takes as many from the front as fit, *taken, and
+ * at least one on TT_OK: what is left is appended later (tt_log_wait) or, if it is the next one
+ * that can never be, skipped. All else as above; TT_EINVAL: the offsets do not rise. */
+TT_MUST_USE enum tt_status tt_log_append_at(struct tt_log *log, const struct tt_log_now *now,
+                                            const struct tt_event *events, const uint64_t *offsets,
+                                            uint32_t count, uint32_t *taken);
+/* A mirror's next event will not be below that offset. Nothing is written: a restart may find the
+ * log where it was. */
+void tt_log_skip_to(struct tt_log *log, uint64_t offset);
+/* Of the next event, at the earliest. */
+uint64_t tt_log_next_offset(const struct tt_log *log);
 /* An append got TT_FULL and will be tried again: true: in the next turn, without waiting; false:
  * when the owner is woken or an operation is done. */
 bool tt_log_wait(struct tt_log *log);

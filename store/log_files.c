@@ -303,7 +303,7 @@ static void sync_done(struct tt_log *log, const struct tt_log_operation *op, int
 /* The ceiling that there should be, or the one that there is. */
 static uint64_t ceiling_target(const struct tt_log *log)
 {
-    if (log->policy == TT_LOG_ALWAYS) return log->ceiling;
+    if (!tt_log_has_ceiling(log)) return log->ceiling;
     if (log->closing == TT_LOG_CLOSING_CEILING) return log->next_offset;
     if (log->closing != TT_LOG_CLOSING_NOT) return log->ceiling;
     uint64_t needed =
@@ -487,7 +487,7 @@ static bool next_closing(struct tt_log *log, struct tt_log_operation *op)
         __attribute__((fallthrough));
     case TT_LOG_CLOSING_CEILING:
         if (others_busy(log)) return false;
-        if (!log->read_only && log->policy != TT_LOG_ALWAYS && log->ceiling != log->next_offset)
+        if (!log->read_only && tt_log_has_ceiling(log) && log->ceiling != log->next_offset)
             return false; /* the ceiling's lane does it */
         log->closing = TT_LOG_CLOSING_FILE;
         __attribute__((fallthrough));

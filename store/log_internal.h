@@ -75,6 +75,7 @@ enum tt_log_closing {
 struct tt_log {
     struct tt_tail *tail;
     enum tt_log_policy policy;
+    bool mirror; /* offsets are given; there is no ceiling */
     uint64_t sync_interval_ns;
     uint64_t segment_bytes;
     struct tt_retention retention;
@@ -166,6 +167,11 @@ struct tt_log {
  * newest records, and a byte that goes bad in them would look like a torn tail at the next start,
  * which cuts them off. Left out where the chunk has no room for it. */
 void tt_log_last_batch(struct tt_log *log);
+/* Offsets may be seen before they are durable, and must not be used again. */
+static inline bool tt_log_has_ceiling(const struct tt_log *log)
+{
+    return log->policy != TT_LOG_ALWAYS && !log->mirror;
+}
 /* The disk is full, or was a moment ago. */
 bool tt_log_no_space(const struct tt_log *log);
 /* Below it, tail memory is not needed for writing any more. */

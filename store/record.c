@@ -100,6 +100,18 @@ uint32_t tt_record_encode_event(uint8_t *out, const struct tt_event *e, uint64_t
     return length;
 }
 
+uint32_t tt_record_event_crc(const struct tt_event *e)
+{
+    const struct tt_bytes parts[] = {e->channel, e->type, e->headers, e->payload};
+    uint32_t crc = 0;
+    for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++) {
+        uint64_t size = parts[i].size; /* where one ends and the next begins counts too */
+        crc = tt_crc32c(crc, &size, sizeof size);
+        if (size != 0) crc = tt_crc32c(crc, parts[i].data, parts[i].size);
+    }
+    return crc;
+}
+
 uint32_t tt_record_encode_pad(uint8_t *out, uint32_t bytes)
 {
     TT_ASSERT(bytes >= TT_RECORD_PAD_BYTES_MIN && bytes % TT_RECORD_ALIGN == 0);

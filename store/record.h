@@ -76,6 +76,9 @@ size_t tt_record_event_bytes(const struct tt_event *event,
 /* Writes it whole, checksum included; out is 8-byte aligned and has room. Returns its length. */
 uint32_t tt_record_encode_event(uint8_t *out, const struct tt_event *event, uint64_t offset,
                                 const struct tt_record_idempotency *idempotency);
+/* Of what an event says: channel, type, headers and payload, not when or where. Two that were made
+ * of the same record of Kafka have the same. */
+uint32_t tt_record_event_crc(const struct tt_event *event);
 #define TT_RECORD_PAD_BYTES_MIN 8u /* shorter than a header: its length, its checksum, zeros */
 uint32_t tt_record_encode_pad(uint8_t *out, uint32_t bytes);
 #define TT_RECORD_BATCH_BYTES 72u

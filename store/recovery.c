@@ -20,19 +20,21 @@ enum tt_status tt_recovery_fail(struct tt_recovery *r, enum tt_status status, co
         vsnprintf(r->error + used, TT_RECOVERY_ERROR_BYTES - (size_t)used, format, arguments);
     va_end(arguments);
     used += more;
-    if (status == TT_ECORRUPT && more > 0 && used < (int)TT_RECOVERY_ERROR_BYTES)
+    bool repairable = status == TT_ECORRUPT && !r->options->mirror;
+    if (repairable && more > 0 && used < (int)TT_RECOVERY_ERROR_BYTES)
         snprintf(r->error + used, TT_RECOVERY_ERROR_BYTES - (size_t)used,
                  " (`ttlog verify %s` lists all damage; `ttlog repair` saves what is left)",
                  r->options->directory);
     return status;
 }
 
-static enum tt_status plain_fail(struct tt_recovery *r, enum tt_status status, const char *path)
+enum tt_status tt_recovery_plain_fail(struct tt_recovery *r, enum tt_status status,
+                                      const char *path)
 {
     return tt_recovery_fail(r, status, path, "%s", tt_status_text(status));
 }
 
-static void join(char path[TT_RECOVERY_PATH_BYTES], const char *directory, const char *name)
+void tt_recovery_join(char path[TT_RECOVERY_PATH_BYTES], const char *directory, const char *name)
 {
     int used = snprintf(path, TT_RECOVERY_PATH_BYTES, "%s/%s", directory, name);
     TT_ASSERT(used > 0 && used < (int)TT_RECOVERY_PATH_BYTES); /* the directory is bounded */
@@ -45,26 +47,65 @@ static enum tt_status write_file(struct tt_recovery *r, const char *path, const 
     const struct tt_files *f = r->files;
     int32_t file;
     enum tt_status status = f->open(f->context, path, TT_FILES_CREATE, &file);
-    if (status != TT_OK) return plain_fail(r, status, path);
+    if (status != TT_OK) return tt_recovery_plain_fail(r, status, path);
     status = f->write(f->context, file, 0, data, size);
     if (status == TT_OK) status = f->sync(f->context, file);
     f->close(f->context, file);
-    return status == TT_OK ? TT_OK : plain_fail(r, status, path);
+    return status == TT_OK ? TT_OK : tt_recovery_plain_fail(r, status, path);
 }
 
 /* ---- META ---- */
 
-static enum tt_status check_meta(struct tt_recovery *r, const char *path, struct tt_bytes file)
+enum tt_status tt_recovery_read_meta(struct tt_recovery *r, struct tt_meta *meta)
 {
-    struct tt_recovered *log = r->log;
-    struct tt_meta meta;
+    const struct tt_files *f = r->files;
+    char path[TT_RECOVERY_PATH_BYTES];
+    tt_recovery_join(path, r->options->directory, "META");
+    int32_t file;
+    enum tt_status status = f->open(f->context, path, TT_FILES_READ, &file);
+    if (status == TT_ENOENT) return status;
+    if (status != TT_OK) return tt_recovery_plain_fail(r, status, path);
+    uint8_t bytes[TT_META_BYTES];
+    size_t size = 0;
+    status = f->read(f->context, file, 0, bytes, sizeof bytes, &size);
+    f->close(f->context, file);
+    if (status != TT_OK) return tt_recovery_plain_fail(r, status, path);
     const char *why = NULL;
-    enum tt_status status = tt_meta_decode(file, &meta, &why);
+    status = tt_meta_decode(tt_bytes(bytes, size), meta, &why);
     if (status == TT_EVERSION)
         return tt_recovery_fail(r, status, path,
                                 "was written in format %u by a newer version; this one knows %u",
-                                meta.format, TT_RECORD_FORMAT);
-    if (status != TT_OK) return tt_recovery_fail(r, status, path, "%s", why);
+                                meta->format, TT_RECORD_FORMAT);
+    return status == TT_OK ? TT_OK : tt_recovery_fail(r, status, path, "%s", why);
+}
+
+enum tt_status tt_recovery_write_meta(struct tt_recovery *r, const struct tt_meta *meta)
+{
+    const struct tt_files *f = r->files;
+    const char *directory = r->options->directory;
+    uint8_t bytes[TT_META_BYTES];
+    tt_meta_encode(bytes, meta);
+    char path[TT_RECOVERY_PATH_BYTES], next[TT_RECOVERY_PATH_BYTES];
+    tt_recovery_join(path, directory, "META");
+    tt_recovery_join(next, directory, "META.new");
+    enum tt_status status = write_file(r, next, bytes, sizeof bytes);
+    if (status != TT_OK) return status;
+    /* The partitions' names first: META must not be there without them. */
+    status = f->sync_directory(f->context, directory);
+    if (status != TT_OK) return tt_recovery_plain_fail(r, status, directory);
+    status = f->rename(f->context, next, path);
+    if (status == TT_OK) status = f->sync_directory(f->context, directory);
+    return status == TT_OK ? TT_OK : tt_recovery_plain_fail(r, status, path);
+}
+
+static enum tt_status open_meta(struct tt_recovery *r)
+{
+    struct tt_recovered *log = r->log;
+    struct tt_meta meta;
+    enum tt_status status = tt_recovery_read_meta(r, &meta);
+    if (status != TT_OK) return status;
+    char path[TT_RECOVERY_PATH_BYTES];
+    tt_recovery_join(path, r->options->directory, "META");
     if (meta.partitions != r->options->partitions)
         return tt_recovery_fail(r, TT_EINVAL, path,
                                 "the log was created with %u partitions, %u are configured; their "
@@ -74,23 +115,6 @@ static enum tt_status check_meta(struct tt_recovery *r, const char *path, struct
     log->history = meta.history;
     log->hash_key = meta.hash_key;
     return TT_OK;
-}
-
-static enum tt_status read_meta(struct tt_recovery *r)
-{
-    const struct tt_files *f = r->files;
-    char path[TT_RECOVERY_PATH_BYTES];
-    join(path, r->options->directory, "META");
-    int32_t file;
-    enum tt_status status = f->open(f->context, path, TT_FILES_READ, &file);
-    if (status == TT_ENOENT) return status;
-    if (status != TT_OK) return plain_fail(r, status, path);
-    uint8_t bytes[TT_META_BYTES];
-    size_t size = 0;
-    status = f->read(f->context, file, 0, bytes, sizeof bytes, &size);
-    f->close(f->context, file);
-    if (status != TT_OK) return plain_fail(r, status, path);
-    return check_meta(r, path, tt_bytes(bytes, size));
 }
 
 /* ---- creating ---- */
@@ -113,16 +137,16 @@ static enum tt_status create_partition(struct tt_recovery *r, const char *direct
             return tt_recovery_fail(r, TT_ECORRUPT, directory,
                                     "holds segments, but META beside it is missing");
     }
-    if (status != TT_OK) return plain_fail(r, status, directory);
+    if (status != TT_OK) return tt_recovery_plain_fail(r, status, directory);
     uint8_t slots[TT_CEILING_FILE_BYTES] = {0};
     struct tt_ceiling ceiling = {.version = 1, .offset = 0};
     tt_ceiling_encode(slots + tt_ceiling_place(ceiling.version), &ceiling);
     char path[TT_RECOVERY_PATH_BYTES];
-    join(path, directory, "ceiling");
+    tt_recovery_join(path, directory, "ceiling");
     status = write_file(r, path, slots, sizeof slots);
     if (status == TT_OK) {
         status = f->sync_directory(f->context, directory);
-        if (status != TT_OK) return plain_fail(r, status, directory);
+        if (status != TT_OK) return tt_recovery_plain_fail(r, status, directory);
     }
     return status;
 }
@@ -131,7 +155,6 @@ static enum tt_status create_partition(struct tt_recovery *r, const char *direct
 static enum tt_status create(struct tt_recovery *r)
 {
     const struct tt_recovery_options *o = r->options;
-    const struct tt_files *f = r->files;
     for (uint32_t i = 0; i < o->partitions; i++) {
         enum tt_status status = create_partition(r, r->log->partitions[i].directory);
         if (status != TT_OK) return status;
@@ -141,21 +164,10 @@ static enum tt_status create(struct tt_recovery *r)
                            .history = tt_history_from_bits(o->random[0]),
                            .hash_key = {o->random[1], o->random[2]},
                            .created_us = o->wall_us};
-    uint8_t bytes[TT_META_BYTES];
-    tt_meta_encode(bytes, &meta);
-    char path[TT_RECOVERY_PATH_BYTES], next[TT_RECOVERY_PATH_BYTES];
-    join(path, o->directory, "META");
-    join(next, o->directory, "META.new");
-    enum tt_status status = write_file(r, next, bytes, sizeof bytes);
+    enum tt_status status = tt_recovery_write_meta(r, &meta);
     if (status != TT_OK) return status;
-    /* The partitions' names first: META must not be there without them. */
-    status = f->sync_directory(f->context, o->directory);
-    if (status != TT_OK) return plain_fail(r, status, o->directory);
-    status = f->rename(f->context, next, path);
-    if (status == TT_OK) status = f->sync_directory(f->context, o->directory);
-    if (status != TT_OK) return plain_fail(r, status, path);
     r->log->created = true;
-    return read_meta(r);
+    return open_meta(r);
 }
 
 /* ---- a partition ---- */
@@ -168,10 +180,10 @@ static enum tt_status read_ceiling(struct tt_recovery *r, const char *path,
     size_t size = 0;
     int32_t file;
     enum tt_status status = f->open(f->context, path, TT_FILES_READ, &file);
-    if (status != TT_OK) return plain_fail(r, status, path);
+    if (status != TT_OK) return tt_recovery_plain_fail(r, status, path);
     status = f->read(f->context, file, 0, slots, sizeof slots, &size);
     f->close(f->context, file);
-    if (status != TT_OK) return plain_fail(r, status, path);
+    if (status != TT_OK) return tt_recovery_plain_fail(r, status, path);
     if (tt_ceiling_decode(tt_bytes(slots, size), ceiling) != TT_OK)
         return tt_recovery_fail(r, TT_ECORRUPT, path,
                                 "is damaged: neither of its two slots is valid");
@@ -185,12 +197,12 @@ static enum tt_status write_ceiling(struct tt_recovery *r, const char *path,
     uint8_t slot[TT_CEILING_SLOT_BYTES];
     int32_t file;
     enum tt_status status = f->open(f->context, path, TT_FILES_WRITE, &file);
-    if (status != TT_OK) return plain_fail(r, status, path);
+    if (status != TT_OK) return tt_recovery_plain_fail(r, status, path);
     tt_ceiling_encode(slot, ceiling);
     status = f->write(f->context, file, tt_ceiling_place(ceiling->version), slot, sizeof slot);
     if (status == TT_OK) status = f->sync(f->context, file);
     f->close(f->context, file);
-    return status == TT_OK ? TT_OK : plain_fail(r, status, path);
+    return status == TT_OK ? TT_OK : tt_recovery_plain_fail(r, status, path);
 }
 
 static enum tt_status open_partition(struct tt_recovery *r, uint32_t index)
@@ -198,7 +210,7 @@ static enum tt_status open_partition(struct tt_recovery *r, uint32_t index)
     struct tt_recovered_partition *p = &r->log->partitions[index];
     char path[TT_RECOVERY_PATH_BYTES];
     struct tt_ceiling ceiling = {0};
-    join(path, p->directory, "ceiling");
+    tt_recovery_join(path, p->directory, "ceiling");
     enum tt_status status = read_ceiling(r, path, &ceiling);
     p->ceiling = ceiling.offset;
     if (status == TT_OK) status = tt_recovery_scan(r, index, p);
@@ -222,25 +234,33 @@ static enum tt_status open_partition(struct tt_recovery *r, uint32_t index)
 
 /* ---- life ---- */
 
-static enum tt_status allocate(struct tt_recovery *r)
+enum tt_status tt_recovery_allocate(struct tt_recovery *r, uint32_t partitions)
 {
-    const struct tt_recovery_options *o = r->options;
-    struct tt_recovered *log = calloc(1, sizeof *log);
-    r->log = log;
-    r->window = malloc(TT_RECOVERY_WINDOW_BYTES);
-    if (log == NULL || r->window == NULL) return TT_ENOMEM;
-    log->wall_us = o->wall_us;
-    log->partitions = calloc(o->partitions, sizeof *log->partitions);
-    if (log->partitions == NULL) return TT_ENOMEM;
-    log->partitions_count = o->partitions;
-    for (uint32_t i = 0; i < o->partitions; i++) {
-        size_t size = strlen(o->directory) + sizeof "/4294967295";
+    const char *root = r->options->directory;
+    struct tt_recovered *log = r->log;
+    log->partitions = calloc(partitions, sizeof *log->partitions);
+    if (log->partitions == NULL) return tt_recovery_plain_fail(r, TT_ENOMEM, root);
+    log->partitions_count = partitions;
+    for (uint32_t i = 0; i < partitions; i++) {
+        size_t size = strlen(root) + sizeof "/4294967295";
         char *directory = malloc(size);
-        if (directory == NULL) return TT_ENOMEM;
-        snprintf(directory, size, "%s/%u", o->directory, i);
+        if (directory == NULL) return tt_recovery_plain_fail(r, TT_ENOMEM, root);
+        snprintf(directory, size, "%s/%u", root, i);
         log->partitions[i].directory = directory;
     }
     return TT_OK;
+}
+
+static enum tt_status open_log(struct tt_recovery *r)
+{
+    uint32_t partitions = r->options->partitions;
+    TT_ASSERT(partitions > 0 && partitions <= TT_PARTITIONS_MAX);
+    r->log->known = partitions;
+    enum tt_status status = tt_recovery_allocate(r, partitions);
+    if (status == TT_OK) status = open_meta(r);
+    if (status == TT_ENOENT && r->error[0] == '\0') status = create(r);
+    for (uint32_t i = 0; status == TT_OK && i < partitions; i++) status = open_partition(r, i);
+    return status;
 }
 
 enum tt_status tt_recovery_open(struct tt_recovered **recovered,
@@ -249,16 +269,19 @@ enum tt_status tt_recovery_open(struct tt_recovered **recovered,
 {
     struct tt_recovery r = {.options = options, .files = options->files, .error = error};
     error[0] = '\0';
-    TT_ASSERT(options->partitions > 0 && options->partitions <= TT_PARTITIONS_MAX);
     if (strlen(options->directory) > TT_RECOVERY_DIRECTORY_MAX)
         return tt_recovery_fail(&r, TT_EINVAL, options->directory, "is longer than %u bytes",
                                 TT_RECOVERY_DIRECTORY_MAX);
-    enum tt_status status = allocate(&r);
-    if (status != TT_OK) status = plain_fail(&r, status, options->directory);
-    if (status == TT_OK) status = read_meta(&r);
-    if (status == TT_ENOENT && error[0] == '\0') status = create(&r);
-    for (uint32_t i = 0; status == TT_OK && i < options->partitions; i++)
-        status = open_partition(&r, i);
+    r.log = calloc(1, sizeof *r.log);
+    r.window = malloc(TT_RECOVERY_WINDOW_BYTES);
+    enum tt_status status;
+    if (r.log == NULL || r.window == NULL) {
+        status = tt_recovery_plain_fail(&r, TT_ENOMEM, options->directory);
+    } else {
+        r.log->wall_us = options->wall_us;
+        r.log->mirror = options->mirror;
+        status = options->mirror ? tt_recovery_open_mirror(&r) : open_log(&r);
+    }
     free(r.window);
     if (status != TT_OK)
         tt_recovery_destroy(&r.log);
@@ -267,17 +290,26 @@ enum tt_status tt_recovery_open(struct tt_recovered **recovered,
     return status;
 }
 
+void tt_recovery_reset(struct tt_recovered_partition *p)
+{
+    free(p->keys);
+    tt_values_destroy(&p->values);
+    tt_index_destroy(&p->index);
+    tt_kept_files_deinit(&p->kept);
+    tt_segment_list_deinit(&p->segments);
+    *p = (struct tt_recovered_partition){.directory = p->directory,
+                                         .taken_max_us = INT64_MIN,
+                                         .active_taken_us = INT64_MIN,
+                                         .ceiling = UINT64_MAX};
+}
+
 void tt_recovery_destroy(struct tt_recovered **recovered)
 {
     struct tt_recovered *log = *recovered;
     if (log == NULL) return;
     for (uint32_t i = 0; log->partitions != NULL && i < log->partitions_count; i++) {
+        tt_recovery_reset(&log->partitions[i]);
         free(log->partitions[i].directory);
-        free(log->partitions[i].keys);
-        tt_values_destroy(&log->partitions[i].values);
-        tt_index_destroy(&log->partitions[i].index);
-        tt_kept_files_deinit(&log->partitions[i].kept);
-        tt_segment_list_deinit(&log->partitions[i].segments);
     }
     free(log->partitions);
     free(log);

@@ -10,6 +10,12 @@
  * The rule and its reasons stand in README.md. When this returns, everything that was changed is
  * synced, and every partition's ceiling is on disk.
  *
+ * A *mirror* repeats what is in Kafka, at Kafka's offsets, so nothing in it is worth a refusal:
+ * it has no ceilings (the same offset always names the same event), bad bytes in its newest segment
+ * are cut off wherever they are, and a partition that is damaged elsewhere is dropped: it begins
+ * empty. One of another history or key is dropped whole. Its number of partitions may grow, and it
+ * has slots: directories of partitions that there may be.
+ *
  * Files are reached through a table of blocking functions, used here and nowhere else.
  * Thread: start-up. Memory: what is returned, and one buffer while it runs. */
 #ifndef TT_STORE_RECOVERY_H
@@ -23,7 +29,7 @@
 #include "store/segment.h"
 #include "store/values.h"
 
-#define TT_RECOVERY_ERROR_BYTES 768u
+#define TT_RECOVERY_ERROR_BYTES 900u
 
 enum tt_files_open { TT_FILES_READ = 0, TT_FILES_WRITE, TT_FILES_CREATE };
 /* Blocking file access. Paths are absolute or relative to the process. Errors: TT_ENOENT,
@@ -58,11 +64,17 @@ struct tt_files {
 struct tt_recovery_options {
     const struct tt_files *files;
     const char
-        *directory;      /* exists; the caller holds its lock. At most TT_RECOVERY_DIRECTORY_MAX */
-    uint32_t partitions; /* as configured, 1 to TT_PARTITIONS_MAX; fixed when the log is created */
+        *directory; /* exists; the caller holds its lock. At most TT_RECOVERY_DIRECTORY_MAX */
+    /* As configured, 1 to TT_PARTITIONS_MAX; fixed when the log is created. A mirror: those that
+     * are known, at least; 0: as it says itself. */
+    uint32_t partitions;
     uint64_t segment_bytes;
     bool ceilings;      /* policy is not always: offsets may be seen before they are durable */
     uint64_t random[3]; /* history and hash key of a new log */
+    bool mirror;        /* instead of the two: */
+    struct tt_history history;
+    struct tt_hash_key hash_key;
+    uint32_t slots; /* partitions that can be opened, at least */
     int64_t wall_us;
     /* Keys of batches (store/idempotency.h) are given back that were taken in this time before
      * wall_us, the newest so many of each partition; 0: none. */
@@ -72,7 +84,7 @@ struct tt_recovery_options {
                              * even if there are more */
     size_t index_bytes_max; /* of the index of a newest segment; 0: by segment_bytes */
 };
-#define TT_RECOVERY_DIRECTORY_MAX 256u
+#define TT_RECOVERY_DIRECTORY_MAX 512u /* a topic's name may have 249 */
 
 /* Events of one batch with a key that lie one behind the other: offsets without a gap. */
 struct tt_recovered_key {
@@ -106,9 +118,19 @@ struct tt_recovered_partition {
     uint32_t removed_files;             /* that a crash had left unfinished */
     char note[TT_RECOVERY_ERROR_BYTES]; /* what was wrong with files that can be made anew, or with
                                          * old segments that were read for them; empty: nothing */
+    /* Mirrors: */
+    bool dropped;  /* it was damaged (note) or unwanted, and is empty now */
+    bool has_last; /* the newest event: */
+    uint64_t last_offset;
+    int64_t last_taken_us;
+    uint32_t last_crc; /* tt_record_event_crc() */
 };
 struct tt_recovered {
     bool created;
+    bool mirror;
+    bool dropped;   /* mirror: there was one, and all of it had to go (note): created as well */
+    uint32_t known; /* partitions that there are; mirror: of partitions_count, which are slots */
+    char note[TT_RECOVERY_ERROR_BYTES];
     int64_t wall_us; /* of the options: when it was opened */
     uint32_t format;
     struct tt_history history;
@@ -124,5 +146,17 @@ TT_MUST_USE enum tt_status tt_recovery_open(struct tt_recovered **recovered,
                                             const struct tt_recovery_options *options,
                                             char error[TT_RECOVERY_ERROR_BYTES]);
 void tt_recovery_destroy(struct tt_recovered **recovered);
+
+/* ---- mirrors, between tt_recovery_open() and the making of tail and log ---- */
+/* Removes all there is of a partition, on disk too: it is empty from here on. TT_OK; else *error,
+ * as above, and the partition is not to be used. */
+TT_MUST_USE enum tt_status tt_recovery_drop_partition(struct tt_recovered *recovered,
+                                                      const struct tt_files *files,
+                                                      uint32_t partition,
+                                                      char error[TT_RECOVERY_ERROR_BYTES]);
+/* No segment says where it stands. */
+bool tt_recovery_is_empty(const struct tt_recovered_partition *partition);
+/* An empty partition is to begin with this offset. */
+void tt_recovery_begin_at(struct tt_recovered_partition *partition, uint64_t offset);
 
 #endif

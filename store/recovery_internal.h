@@ -4,10 +4,11 @@
 #define TT_STORE_RECOVERY_INTERNAL_H
 
 #include "store/ceiling.h"
+#include "store/meta.h"
 #include "store/record.h"
 #include "store/recovery.h"
 
-#define TT_RECOVERY_PATH_BYTES 320u
+#define TT_RECOVERY_PATH_BYTES 576u
 /* One window of the scan: the largest record and a chunk's worth more. */
 #define TT_RECOVERY_WINDOW_BYTES (8u << 20)
 
@@ -22,6 +23,22 @@ struct tt_recovery {
 /* Says what is wrong with a file, and returns the status. */
 enum tt_status tt_recovery_fail(struct tt_recovery *r, enum tt_status status, const char *path,
                                 const char *format, ...) TT_PRINTF(4, 5);
+enum tt_status tt_recovery_plain_fail(struct tt_recovery *r, enum tt_status status,
+                                      const char *path);
+/* "<directory>/<name>". */
+void tt_recovery_join(char path[TT_RECOVERY_PATH_BYTES], const char *directory, const char *name);
+/* TT_OK; TT_ENOENT: there is none, and no error is told. */
+TT_MUST_USE enum tt_status tt_recovery_read_meta(struct tt_recovery *r, struct tt_meta *meta);
+/* Durably, in place of the one there is. */
+TT_MUST_USE enum tt_status tt_recovery_write_meta(struct tt_recovery *r,
+                                                  const struct tt_meta *meta);
+/* The log's partitions, with the names of their directories. */
+TT_MUST_USE enum tt_status tt_recovery_allocate(struct tt_recovery *r, uint32_t partitions);
+/* Frees what a partition holds but its directory's name, and leaves it empty. */
+void tt_recovery_reset(struct tt_recovered_partition *partition);
+
+/* ---- recovery_mirror.c ---- */
+TT_MUST_USE enum tt_status tt_recovery_open_mirror(struct tt_recovery *r);
 
 /* Finds where the partition's segments end, cuts off what is torn; fills segments, place,
  * next_offset (before any hole), oldest_offset, times and what is told. */

@@ -236,7 +236,9 @@ static enum tt_status end_at(struct scan *s, uint32_t i, bool within)
         if (status != TT_OK) return status;
         if (k != i) s->p->torn_bytes += nothing;
     }
-    if (durable > s->place) return damaged(s, f, position, durable);
+    /* A mirror's newest bytes are fetched again. Values on disk may point into older segments. */
+    bool again = s->r->options->mirror && i + 1 == s->count;
+    if (durable > s->place && !again) return damaged(s, f, position, durable);
     s->p->torn_place = s->place;
     s->p->torn_bytes += used - position;
     bool changed = false;
@@ -265,9 +267,18 @@ static enum tt_status end_at(struct scan *s, uint32_t i, bool within)
 
 /* ---- the walk ---- */
 
+static void take_last(struct tt_recovered_partition *p, const struct tt_record *record)
+{
+    p->has_last = true;
+    p->last_offset = record->offset;
+    p->last_taken_us = record->event.taken_us;
+    p->last_crc = tt_record_event_crc(&record->event);
+}
+
 static void take_record(struct scan *s, const struct tt_record *record, uint64_t place)
 {
     if (record->class == TT_RECORD_EVENT) {
+        if (s->r->options->mirror) take_last(s->p, record);
         s->next_offset = record->offset + 1;
         if (s->first_taken_us == INT64_MIN) s->first_taken_us = record->event.taken_us;
         if (record->event.taken_us > s->taken_max_us) s->taken_max_us = record->event.taken_us;
@@ -346,6 +357,44 @@ static enum tt_status walk_older(struct scan *s, uint32_t from, uint32_t to)
     return TT_OK;
 }
 
+/* The newest event of file i, which was not walked, or what stands before its damage. */
+static enum tt_status last_of(struct scan *s, uint32_t i)
+{
+    const struct tt_files *io = s->r->files;
+    const struct file *f = &s->files[i];
+    int32_t file;
+    enum tt_status status = open_file(s, f, false, &file);
+    if (status != TT_OK) return status;
+    struct tt_reader reader;
+    tt_reader_init(&reader, f->base, s->files[i + 1].base, false);
+    enum tt_status step = TT_MORE;
+    while (step == TT_MORE) {
+        uint64_t from = tt_reader_place(&reader);
+        size_t size = 0;
+        status = io->read(io->context, file, from - f->base, s->r->window, TT_RECOVERY_WINDOW_BYTES,
+                          &size);
+        if (status != TT_OK) break;
+        s->p->scanned_bytes += size;
+        struct tt_record record;
+        while ((step = tt_reader_next(&reader, from, tt_bytes(s->r->window, size), &record)) ==
+               TT_OK)
+            if (record.class == TT_RECORD_EVENT) take_last(s->p, &record);
+        if (tt_reader_place(&reader) == from) break;
+    }
+    io->close(io->context, file);
+    return status == TT_OK ? TT_OK : fail_at(s, f, status);
+}
+
+/* A mirror is compared by its newest event, which may be older than what was walked. */
+static enum tt_status find_last(struct scan *s, uint32_t first)
+{
+    if (!s->r->options->mirror) return TT_OK;
+    enum tt_status status = TT_OK;
+    for (uint32_t i = first; status == TT_OK && i > 0 && !s->p->has_last; i--)
+        status = last_of(s, i - 1);
+    return status;
+}
+
 /* The newest file that begins as a segment. False: none does. */
 static bool newest_valid(const struct scan *s, uint32_t *newest)
 {
@@ -420,10 +469,10 @@ static enum tt_status write_again(struct scan *s, const struct file *f, uint64_t
 /* A sync that failed in the process before may have left bytes in the page cache that are called
  * clean there and are not on the disk: no sync of ours would find them. So what is not known to be
  * durable is written again, the same bytes to the same place, before it counts as durable. After a
- * clean end (the ceiling says so) all of it was synced. */
+ * clean end (the ceiling says so) all of it was synced. A mirror may lose it. */
 static enum tt_status make_durable(struct scan *s)
 {
-    if (s->p->ceiling == s->next_offset) return TT_OK;
+    if (s->r->options->mirror || s->p->ceiling == s->next_offset) return TT_OK;
     for (uint32_t i = 0; i < s->count; i++) {
         const struct file *f = &s->files[i];
         uint64_t end = i + 1 < s->count ? s->files[i + 1].base : s->place;
@@ -526,6 +575,7 @@ static enum tt_status scan(struct scan *s)
     if (status == TT_OK) status = older_values(s, first, &walked);
     if (status == TT_OK) status = older_keys(s, walked);
     if (status == TT_OK) status = walk_from(s, first);
+    if (status == TT_OK) status = find_last(s, first);
     return status == TT_OK ? fill(s) : status;
 }
 

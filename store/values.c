@@ -509,6 +509,12 @@ uint32_t tt_values_channels(const struct tt_values *v)
     return v->channels;
 }
 
+void tt_values_set_channels_max(struct tt_values *v, uint32_t channels_max)
+{
+    TT_ASSERT(channels_max > 0);
+    v->channels_max = channels_max;
+}
+
 uint32_t tt_values_channels_max(const struct tt_values *v)
 {
     return v->channels_max;

@@ -103,6 +103,8 @@ uint32_t tt_values_slots(const struct tt_values *values);
 uint32_t tt_values_walk(const struct tt_values *values, uint32_t *key, uint32_t *budget);
 uint32_t tt_values_channels(const struct tt_values *values);
 uint32_t tt_values_channels_max(const struct tt_values *values);
+/* From here on; what is there stays. At least 1. */
+void tt_values_set_channels_max(struct tt_values *values, uint32_t channels_max);
 size_t tt_values_bytes(const struct tt_values *values);
 /* Of the records that values in kept files stand in. */
 uint64_t tt_values_kept_bytes(const struct tt_values *values);

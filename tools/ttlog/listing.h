@@ -13,8 +13,8 @@
 #include "store/recovery.h"
 #include "store/segment.h"
 
-#define TT_LISTING_PATH_BYTES  400u
-#define TT_LISTING_ERROR_BYTES 512u
+#define TT_LISTING_PATH_BYTES  640u
+#define TT_LISTING_ERROR_BYTES 800u
 
 /* A segment file. */
 struct tt_listing_file {
