@@ -1,13 +1,13 @@
 # Tickertape's one Makefile. Nothing recurses; everything that is built lies under build/.
 #
-#   make                     build/release/tickertape, ttload and ttlog
+#   make                     build/release/tickertape, ttload and ttlog, tickertape-kafka.so
 #   make VARIANT=asan        the same in another variant: release, debug, asan, tsan
 #   make help                the rest
 #
 # A new .c file is found by itself: proto/, store/ and shard/ become one static library, broker/ the
-# broker, tools/ttload/ and tools/ttlog/ the tools, tests/unit/*_test.c a Criterion program each,
-# tests/tsan/*_test.c a plain program each, tests/support/ a library for all of these, bench/*.c a
-# program each.
+# broker, broker/kafka/module/ its Kafka module, tools/ttload/ and tools/ttlog/ the tools,
+# tests/unit/*_test.c a Criterion program each, tests/tsan/*_test.c a plain program each,
+# tests/support/ a library for all of these, bench/*.c a program each.
 
 VARIANT ?= release
 PREFIX  ?= /usr/local
@@ -20,6 +20,8 @@ CC := gcc
 endif
 
 B := build/$(VARIANT)
+
+comma := ,
 
 # V=1 shows whole commands; otherwise a word and the file.
 Q   := $(if $(V),,@)
@@ -55,6 +57,12 @@ LDFLAGS_ALL  := -pthread $(filter -fsanitize=%,$(FLAGS_$(VARIANT))) -Wl,-z,relro
 LIBS         := -luring -linih -ljansson -lm $(LDLIBS)
 LIBS_UNIT    := -lcriterion $(LIBS)
 
+# librdkafka of another place (its include/ and lib/), in place of the package librdkafka-dev.
+LIBRDKAFKA_PREFIX ?=
+CPPFLAGS_MODULE := $(if $(LIBRDKAFKA_PREFIX),-isystem $(LIBRDKAFKA_PREFIX)/include)
+LIBS_MODULE     := $(if $(LIBRDKAFKA_PREFIX),-L$(LIBRDKAFKA_PREFIX)/lib -Wl$(comma)-rpath$(comma)$(LIBRDKAFKA_PREFIX)/lib) \
+                   -lrdkafka
+
 # ---- sources --------------------------------------------------------------------------------------
 
 sources = $(sort $(shell find $(wildcard $(1)) /dev/null -name '*.c' 2>/dev/null))
@@ -62,6 +70,7 @@ objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
 LIB_SRC     := $(call sources,proto store shard)
 BROKER_SRC  := $(sort $(wildcard broker/*.c broker/kafka/*.c))
+MODULE_SRC  := $(sort $(wildcard broker/kafka/module/*.c))
 TTLOAD_SRC  := $(call sources,tools/ttload)
 TTLOG_SRC   := $(call sources,tools/ttlog)
 SUPPORT_SRC := $(call sources,tests/support)
@@ -80,6 +89,7 @@ SUPPORT_LIB := $(if $(SUPPORT_SRC),$(B)/libsupport.a)
 PROGRAMS := $(if $(filter broker/main.c,$(BROKER_SRC)),$(B)/tickertape) \
             $(if $(filter tools/ttload/main.c,$(TTLOAD_SRC)),$(B)/ttload) \
             $(if $(filter tools/ttlog/main.c,$(TTLOG_SRC)),$(B)/ttlog)
+MODULE   := $(if $(MODULE_SRC),$(B)/tickertape-kafka.so)
 UNIT     := $(patsubst tests/unit/%_test.c,$(B)/unit/%_test,$(UNIT_SRC))
 TSAN     := $(patsubst tests/tsan/%_test.c,$(B)/tsan/%_test,$(TSAN_SRC))
 BENCHES  := $(patsubst bench/%.c,$(B)/bench_%,$(BENCH_SRC))
@@ -87,28 +97,32 @@ BENCHES  := $(patsubst bench/%.c,$(B)/bench_%,$(BENCH_SRC))
 # ---- programs -------------------------------------------------------------------------------------
 
 .PHONY: all lib unit-programs tsan-programs bench-programs FORCE
-all: $(LIB) $(BROKER_LIB) $(TTLOAD_LIB) $(TTLOG_LIB) $(PROGRAMS)
+all: $(LIB) $(BROKER_LIB) $(TTLOAD_LIB) $(TTLOG_LIB) $(PROGRAMS) $(MODULE)
 lib: $(LIB)
-unit-programs: $(UNIT)
+unit-programs: $(UNIT) $(MODULE)
 tsan-programs: $(TSAN)
 bench-programs: $(BENCHES)
 
 # Stamps: rewritten only when their text changes, so that new flags rebuild every object and a
 # removed source file rebuilds its library.
-FLAGS_TEXT := $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LIBS)
+FLAGS_TEXT := $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LIBS) $(CPPFLAGS_MODULE) $(LIBS_MODULE)
 $(B)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(FLAGS_TEXT)' | cmp -s - $@ || echo '$(FLAGS_TEXT)' >$@
 
 $(B)/sources: FORCE
 	@mkdir -p $(@D)
-	@echo '$(LIB_SRC) $(BROKER_SRC) $(TTLOAD_SRC) $(TTLOG_SRC) $(SUPPORT_SRC)' | cmp -s - $@ || \
-	    echo '$(LIB_SRC) $(BROKER_SRC) $(TTLOAD_SRC) $(TTLOG_SRC) $(SUPPORT_SRC)' >$@
+	@echo '$(LIB_SRC) $(BROKER_SRC) $(MODULE_SRC) $(TTLOAD_SRC) $(TTLOG_SRC) $(SUPPORT_SRC)' | cmp -s - $@ || \
+	    echo '$(LIB_SRC) $(BROKER_SRC) $(MODULE_SRC) $(TTLOAD_SRC) $(TTLOG_SRC) $(SUPPORT_SRC)' >$@
 
 $(B)/obj/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(if $(filter tests/%,$<),,$(WARNINGS_PRODUCT)) -MMD -MP -c $< -o $@
+
+# Of the module one name is seen from outside.
+$(call objects,$(MODULE_SRC)): CPPFLAGS_ALL += $(CPPFLAGS_MODULE)
+$(call objects,$(MODULE_SRC)): CFLAGS_ALL += -fPIC -fvisibility=hidden
 
 $(B)/gen/%.o: build/gen/%.c $(B)/flags
 	@mkdir -p $(@D)
@@ -144,6 +158,9 @@ $(B)/ttload: $(B)/obj/tools/ttload/main.o $(TTLOAD_LIB) $(LIB)
 $(B)/ttlog: $(B)/obj/tools/ttlog/main.o $(TTLOG_LIB) $(BROKER_LIB) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(link) $(LIBS)
+$(MODULE): $(call objects,$(MODULE_SRC)) $(B)/sources
+	$(call say,LINK,$@)
+	$(Q)$(link) -shared $(LIBS_MODULE)
 $(B)/unit/%_test: $(B)/obj/tests/unit/%_test.o $(SUPPORT_LIB) $(TTLOG_LIB) $(BROKER_LIB) $(TTLOAD_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -178,11 +195,12 @@ $(call objects,$(LIB_SRC) $(BROKER_SRC) $(UNIT_SRC)) $(B)/gen/web_assets.o: | bu
 # ---- tests ----------------------------------------------------------------------------------------
 
 .PHONY: unit
-unit: $(UNIT)
+unit: $(UNIT) $(MODULE)
 	@failed=; for t in $(UNIT); do echo "== $$t"; $$t || failed="$$failed $$t"; done; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-unit-%: $(B)/unit/%_test
+# One of them opens the module.
+unit-%: $(B)/unit/%_test $(MODULE)
 	$<
 tsan-%: $(B)/tsan/%_test
 	$<
@@ -236,8 +254,8 @@ check-tidy: $(TIDY)
 # Slow, so only what changed is looked at again: the file, a header it includes, or the rules.
 build/tidy/%.ok: %.c .clang-tidy tests/.clang-tidy | build/gen/web_assets.h
 	@mkdir -p $(@D)
-	@$(CC) $(CPPFLAGS_ALL) -std=gnu17 -MM -MP -MT $@ -MF $(@:.ok=.d) $<
-	@$(CLANG_TIDY) --quiet $< -- $(CPPFLAGS_ALL) -std=gnu17 -DTT_SLOW_ASSERTIONS >$(@:.ok=.log) 2>&1 || \
+	@$(CC) $(CPPFLAGS_ALL) $(CPPFLAGS_MODULE) -std=gnu17 -MM -MP -MT $@ -MF $(@:.ok=.d) $<
+	@$(CLANG_TIDY) --quiet $< -- $(CPPFLAGS_ALL) $(CPPFLAGS_MODULE) -std=gnu17 -DTT_SLOW_ASSERTIONS >$(@:.ok=.log) 2>&1 || \
 	    { cat $(@:.ok=.log); exit 1; }
 	@touch $@
 
@@ -259,12 +277,16 @@ run-kafka:
 	@KAFKA_PORT='$(KAFKA_PORT)' tools/run-demo $(B) '$(LISTEN)' '$(OPS_LISTEN)' $(ARGS)
 
 BINDIR := $(DESTDIR)$(PREFIX)/bin
+LIBDIR := $(DESTDIR)$(PREFIX)/lib/tickertape
 install: all
 	install -d $(BINDIR)
 	@$(if $(strip $(PROGRAMS)),,echo 'there is no program to install'; exit 1)
 	install -m 755 $(PROGRAMS) $(BINDIR)
+	install -d $(LIBDIR)
+	install -m 644 $(MODULE) $(LIBDIR)
 uninstall:
-	rm -f $(addprefix $(BINDIR)/,$(notdir $(PROGRAMS)))
+	rm -f $(addprefix $(BINDIR)/,$(notdir $(PROGRAMS))) $(addprefix $(LIBDIR)/,$(notdir $(MODULE)))
+	-rmdir $(LIBDIR)
 
 # ---- the rest -------------------------------------------------------------------------------------
 
@@ -273,7 +295,7 @@ clean:
 	rm -rf build
 
 help:
-	@echo 'make                build/release/tickertape, ttload and ttlog'
+	@echo 'make                build/release/tickertape, ttload, ttlog and tickertape-kafka.so'
 	@echo 'make run            installs what is missing, builds, and shows a simulated market on'
 	@echo '                    http://$(LISTEN)/demo/; LISTEN=HOST:PORT and OPS_LISTEN= choose others,'
 	@echo '                    ARGS= gives the broker more options'

@@ -99,6 +99,17 @@ struct tt_kafka_metadata {
     struct tt_kafka_topic *topics;
 };
 
+/* What is produced. */
+struct tt_kafka_record {
+    const char *topic;
+    int32_t partition; /* -1: by the key (murmur2_random) */
+    const void *key, *value;
+    size_t key_size, value_size; /* with null pointers: none */
+    int64_t timestamp_ms;        /* 0: now */
+    const struct tt_kafka_header *headers;
+    uint32_t headers_count;
+    void *opaque; /* the caller's */
+};
 struct tt_kafka_delivery {
     void *opaque;
     int32_t error; /* 0: acknowledged; else librdkafka's code */
@@ -159,13 +170,9 @@ struct tt_kafka_module {
     /* Kafka's watermarks as the last answers to fetching said; false: nothing is known. */
     bool (*end)(struct tt_kafka *kafka, const char *topic, int32_t partition, int64_t *low,
                 int64_t *high);
-    /* partition -1: by the key (murmur2_random); timestamp_ms 0: now. Everything is copied. 0: the
-     * opaque comes back by delivered(). Else it does not. */
-    int (*produce)(struct tt_kafka *kafka, uint32_t queue, const char *topic, int32_t partition,
-                   const void *key, size_t key_size, const void *value, size_t value_size,
-                   int64_t timestamp_ms, const struct tt_kafka_header *headers,
-                   uint32_t headers_count, void *opaque, char error[TT_KAFKA_ERROR_MAX]);
-    /* Texts are valid until the next call. */
+    /* Everything is copied. 0: the record's opaque comes back by delivered(). Else it does not. */
+    int (*produce)(struct tt_kafka *kafka, uint32_t queue, const struct tt_kafka_record *record,
+                   char error[TT_KAFKA_ERROR_MAX]);
     uint32_t (*delivered)(struct tt_kafka *kafka, uint32_t queue, struct tt_kafka_delivery *d,
                           uint32_t max);
 };

@@ -1,0 +1,26 @@
+/* librdkafka's properties: the user's pass through to every handle, some have another default here,
+ * and some are ours alone. librdkafka itself skips those of the other kind of handle. */
+#ifndef TT_BROKER_KAFKA_MODULE_PROPERTIES_H
+#define TT_BROKER_KAFKA_MODULE_PROPERTIES_H
+
+#include <librdkafka/rdkafka.h>
+
+#include "broker/kafka/module.h"
+#include "broker/kafka/module/sink.h"
+
+enum handle_kind { HANDLE_QUERY, HANDLE_CONSUMER, HANDLE_PRODUCER };
+
+/* One configuration for each kind, checked; a handle is made of a copy. */
+struct properties {
+    rd_kafka_conf_t *of[HANDLE_PRODUCER + 1];
+};
+
+/* 0, or an error code and a text, which names the property. The handles' opaque is the sink. */
+int properties_build(struct properties *properties, const struct tt_kafka_options *options,
+                     struct sink *sink, char error[TT_KAFKA_ERROR_MAX]);
+void properties_destroy(struct properties *properties);
+/* A handle of one kind; null: error says why. */
+rd_kafka_t *properties_open(const struct properties *properties, enum handle_kind kind,
+                            const struct sink *sink, char error[TT_KAFKA_ERROR_MAX]);
+
+#endif
