@@ -100,7 +100,7 @@ struct tt_kafka_metadata {
 };
 
 /* What is produced. */
-struct tt_kafka_record {
+struct tt_kafka_outgoing {
     const char *topic;
     int32_t partition; /* -1: by the key (murmur2_random) */
     const void *key, *value;
@@ -171,7 +171,7 @@ struct tt_kafka_module {
     bool (*end)(struct tt_kafka *kafka, const char *topic, int32_t partition, int64_t *low,
                 int64_t *high);
     /* Everything is copied. 0: the record's opaque comes back by delivered(). Else it does not. */
-    int (*produce)(struct tt_kafka *kafka, uint32_t queue, const struct tt_kafka_record *record,
+    int (*produce)(struct tt_kafka *kafka, uint32_t queue, const struct tt_kafka_outgoing *record,
                    char error[TT_KAFKA_ERROR_MAX]);
     uint32_t (*delivered)(struct tt_kafka *kafka, uint32_t queue, struct tt_kafka_delivery *d,
                           uint32_t max);

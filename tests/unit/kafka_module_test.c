@@ -210,15 +210,15 @@ static void nobody_answers(const char *address)
 
     int mark = 0;
     struct tt_kafka_header header = {"type", "t", 1};
-    struct tt_kafka_record record = {.topic = "quotes",
-                                     .partition = -1,
-                                     .key = "k",
-                                     .key_size = 1,
-                                     .value = "v",
-                                     .value_size = 1,
-                                     .headers = &header,
-                                     .headers_count = 1,
-                                     .opaque = &mark};
+    struct tt_kafka_outgoing record = {.topic = "quotes",
+                                       .partition = -1,
+                                       .key = "k",
+                                       .key_size = 1,
+                                       .value = "v",
+                                       .value_size = 1,
+                                       .headers = &header,
+                                       .headers_count = 1,
+                                       .opaque = &mark};
     cr_assert_eq(m->produce(kafka, 0, &record, error), 0, "%s", error);
     struct tt_kafka_delivery d = {0};
     uint64_t ticks;

@@ -117,7 +117,7 @@ bool kafka_end(struct tt_kafka *kafka, const char *topic, int32_t partition, int
 struct tt_kafka_message message_of(rd_kafka_message_t *from);
 
 /* produce.c */
-int kafka_produce(struct tt_kafka *kafka, uint32_t queue, const struct tt_kafka_record *record,
+int kafka_produce(struct tt_kafka *kafka, uint32_t queue, const struct tt_kafka_outgoing *record,
                   char error[TT_KAFKA_ERROR_MAX]);
 uint32_t kafka_delivered(struct tt_kafka *kafka, uint32_t queue, struct tt_kafka_delivery *d,
                          uint32_t max);

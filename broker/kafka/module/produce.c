@@ -59,7 +59,7 @@ static int renew(struct tt_kafka *kafka, struct queue *q, char error[TT_KAFKA_ER
     return 0;
 }
 
-static rd_kafka_headers_t *headers_of(const struct tt_kafka_record *r)
+static rd_kafka_headers_t *headers_of(const struct tt_kafka_outgoing *r)
 {
     rd_kafka_headers_t *list = rd_kafka_headers_new(r->headers_count);
     for (uint32_t i = 0; i < r->headers_count; i++)
@@ -68,7 +68,7 @@ static rd_kafka_headers_t *headers_of(const struct tt_kafka_record *r)
     return list;
 }
 
-int kafka_produce(struct tt_kafka *kafka, uint32_t queue, const struct tt_kafka_record *record,
+int kafka_produce(struct tt_kafka *kafka, uint32_t queue, const struct tt_kafka_outgoing *record,
                   char error[TT_KAFKA_ERROR_MAX])
 {
     struct queue *q = &kafka->queues[queue];
@@ -77,7 +77,7 @@ int kafka_produce(struct tt_kafka *kafka, uint32_t queue, const struct tt_kafka_
         int result = renew(kafka, q, error);
         if (result != 0) return result;
     }
-    const struct tt_kafka_record *r = record;
+    const struct tt_kafka_outgoing *r = record;
     rd_kafka_topic_t *handle = topics_get(&q->producer_topics, q->producer, r->topic);
     if (handle == NULL)
         return fail(kafka, error, TT_KAFKA_EINVAL, "topic %s: not a name of a topic", r->topic);
