@@ -86,22 +86,10 @@ const char *tt_shard_io_name(const struct tt_shard *shard)
 
 uint32_t tt_shard_partition_of(const struct tt_shard *shard, struct tt_bytes channel)
 {
-    uint32_t n = shard->world->partitions_count;
-    return n == 1 ? 0 : (uint32_t)(tt_hash(&shard->world->hash_key, channel) % n);
-}
-
-uint32_t tt_shard_partition_of_patterns(const struct tt_shard *shard,
-                                        const struct tt_pattern *patterns, uint32_t count)
-{
-    if (shard->world->partitions_count == 1) return 0;
-    uint32_t partition = TT_PARTITION_ALL;
-    for (uint32_t i = 0; i < count; i++) {
-        if (patterns[i].kind != TT_PATTERN_EXACT) return TT_PARTITION_ALL;
-        uint32_t p = tt_shard_partition_of(shard, patterns[i].text);
-        if (i != 0 && p != partition) return TT_PARTITION_ALL;
-        partition = p;
-    }
-    return partition;
+    const struct tt_source *source = shard->world->source;
+    uint32_t topic = source == NULL ? 0 : source->publish_topic;
+    if (topic >= shard->topology.topics_count) return 0; /* publishing is off */
+    return tt_topology_of_publish(&shard->topology, topic, channel);
 }
 
 void tt_shard_resume_bounds(struct tt_shard *shard)
@@ -221,12 +209,17 @@ enum tt_status tt_shard_create(struct tt_shard **out, const struct tt_world *wor
     shard->vector = calloc(n, sizeof *shard->vector);
     shard->oldest = calloc(n, sizeof *shard->oldest);
     shard->heads = calloc(n, sizeof *shard->heads);
+    if (world->source != NULL) shard->sources = calloc(n, sizeof *shard->sources);
     shard->cursor_storage = malloc(sizeof *shard->cursor_storage);
     shard->cut_open = calloc(world->shards_count, sizeof *shard->cut_open);
     enum tt_status status = tt_pool_init(&shard->clients, sizeof(struct tt_client), 256,
                                          options->connections.connections_max);
+    if (status == TT_OK)
+        status = tt_topology_init(&shard->topology, world->topics, world->topics_count,
+                                  &world->hash_key);
     if (shard->vector == NULL || shard->oldest == NULL || shard->heads == NULL ||
-        shard->cursor_storage == NULL || shard->cut_open == NULL || w.overflow)
+        (world->source != NULL && shard->sources == NULL) || shard->cursor_storage == NULL ||
+        shard->cut_open == NULL || w.overflow)
         status = TT_ENOMEM;
     if (status == TT_OK)
         status = tt_subscriptions_create(&shard->subscriptions, &world->hash_key, &shard->clients);
@@ -265,9 +258,11 @@ void tt_shard_destroy(struct tt_shard **out)
     tt_scratch_deinit(&shard->scratch);
     if (shard->timers != NULL) tt_timers_destroy(&shard->timers);
     if (shard->io != NULL) tt_io_destroy(&shard->io);
+    tt_topology_deinit(&shard->topology);
     free(shard->vector);
     free(shard->oldest);
     free(shard->heads);
+    free(shard->sources);
     free(shard->cursor_storage);
     free(shard->cut_open);
     free(shard);

@@ -51,8 +51,19 @@ struct tt_partition {
                               is before the shards start is the end that backfilling goes up to */
     tt_metric backfilling; /* 1 until everything up to the source's first end was mirrored. Whoever
                               makes the world sets it; an owner only clears it */
-    tt_metric read_next;   /* every shard has read what is below: next offset */
+    tt_metric source_told_ns; /* by the clock of the shards: source_end is what the source said not
+                               * before, see tt_partition_source_told() */
+    tt_metric read_next;      /* every shard has read what is below: next offset */
 };
+
+/* The owner: the source is not stale, and says that its end is there now. Clients that wait beyond
+ * this log's end are told by this that it is no lag; so it is to be called every second or so, also
+ * if the end has not moved. */
+static inline void tt_partition_source_told(struct tt_partition *p, uint64_t end, uint64_t now_ns)
+{
+    tt_metric_set(&p->source_end, end);
+    atomic_store_explicit(&p->source_told_ns, now_ns, memory_order_release);
+}
 
 /* Everything all shards share; built before the threads start, immutable until they have ended. */
 struct tt_world {
@@ -170,12 +181,9 @@ struct tt_publish_request {
     /* Called on the origin's thread, never inside tt_shard_publish. */
     void (*done)(struct tt_publish_request *request);
 };
-/* The partition a channel's events go to: hash of the channel by the log's key, mod partitions. */
+/* The partition (local number) that an event of this channel goes to when it is published:
+ * of the log by its own hash of the channel, with a source where its producer puts it. */
 uint32_t tt_shard_partition_of(const struct tt_shard *shard, struct tt_bytes channel);
-/* The only partition that these patterns can touch, or TT_PARTITION_ALL (resume.h). */
-struct tt_pattern;
-uint32_t tt_shard_partition_of_patterns(const struct tt_shard *shard,
-                                        const struct tt_pattern *patterns, uint32_t count);
 /* Sends the batch to its owner; all of it is taken or nothing. done() comes when it is accepted:
  * written to the file (interval, never) or durable (always). Batches of one origin for one
  * partition keep their order. TT_FULL: too many are open; try again after any done(), see

@@ -65,6 +65,8 @@ struct tt_shard {
     uint64_t turns_longest_ns;
     int64_t wall_us;
 
+    struct tt_topology topology;
+
     /* fanout/ */
     struct tt_arrivals arrivals;
     struct tt_subscriptions *subscriptions;
@@ -95,6 +97,7 @@ struct tt_shard {
     uint64_t *vector;                         /* scratch of one call: world->partitions_count */
     uint64_t *oldest;                         /* the same */
     uint64_t *heads;                          /* the same */
+    struct tt_resume_source *sources;         /* the same; null without a source */
 
     struct tt_feed feed; /* feed.c */
 

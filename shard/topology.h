@@ -15,11 +15,15 @@
  * record of a partition >= N, turns the topic to ANY first, and its narrow clients full (other
  * partitions at R), before it handles the record.
  *
- * struct tt_topic is immutable; struct tt_topology is a shard's own. Thread: owner shard. */
+ * struct tt_topic is immutable; struct tt_topology is a shard's own. Thread: owner shard. Memory:
+ * allocated once, a few dozen bytes for each local number. */
 #ifndef TT_SHARD_TOPOLOGY_H
 #define TT_SHARD_TOPOLOGY_H
 
-#include "proto/base/bytes.h"
+#include "proto/base/hash.h"
+#include "proto/event/channel.h"
+#include "proto/event/cursor.h"
+#include "proto/event/event.h"
 #include "proto/event/position.h"
 
 enum tt_partitioner {
@@ -41,5 +45,114 @@ struct tt_topic {
     bool keyed;
     struct tt_bytes prefix, suffix;
 };
+
+#define TT_PARTITION_ALL  UINT32_MAX       /* a full client: every partition of every topic */
+#define TT_PARTITION_NONE (UINT32_MAX - 1) /* no such partition */
+
+/* What a shard has seen of a topic. */
+struct tt_topic_seen {
+    uint32_t partitions; /* N */
+    enum tt_partitioner partitioner;
+};
+
+struct tt_topology_local {
+    struct tt_history history;
+    uint32_t topic;
+    uint32_t number;
+};
+
+struct tt_topology {
+    const struct tt_topic *topics; /* borrowed */
+    uint32_t topics_count;
+    uint32_t partitions_count; /* local numbers: of all topics together */
+    struct tt_hash_key hash_key;
+    size_t cursor_bytes_max; /* no full cursor is ever longer */
+    struct tt_topic_seen *seen;
+    struct tt_topology_local *locals_;
+    struct tt_cursor_topic *written_; /* scratch of one call */
+};
+
+/* The topics' local numbers follow each other, from 0 on. TT_OK; TT_ENOMEM (nothing to undo). */
+TT_MUST_USE enum tt_status tt_topology_init(struct tt_topology *t, const struct tt_topic *topics,
+                                            uint32_t topics_count,
+                                            const struct tt_hash_key *hash_key);
+void tt_topology_deinit(struct tt_topology *t);
+
+/* ---- names ---- */
+
+static inline const struct tt_topology_local *tt_topology_local(const struct tt_topology *t,
+                                                                uint32_t partition)
+{
+    return &t->locals_[partition];
+}
+static inline const struct tt_topic *tt_topology_topic(const struct tt_topology *t,
+                                                       uint32_t partition)
+{
+    return &t->topics[t->locals_[partition].topic];
+}
+static inline struct tt_position tt_topology_position(const struct tt_topology *t,
+                                                      uint32_t partition, uint64_t offset)
+{
+    const struct tt_topology_local *l = &t->locals_[partition];
+    return (struct tt_position){l->history, l->number, offset};
+}
+/* The local number of a partition as ids name it; TT_PARTITION_NONE: it is no topic of this world,
+ * or beyond its slots. */
+uint32_t tt_topology_find(const struct tt_topology *t, struct tt_history history, uint32_t number);
+/* It is known to be there; else it is a slot of which no record was read. */
+static inline bool tt_topology_is_seen(const struct tt_topology *t, uint32_t partition)
+{
+    const struct tt_topology_local *l = &t->locals_[partition];
+    return l->number < t->seen[l->topic].partitions;
+}
+/* What stands behind the `/` of a narrow cursor: N; 0: nothing does. */
+static inline uint32_t tt_topology_narrow_partitions(const struct tt_topology *t,
+                                                     uint32_t partition)
+{
+    uint32_t topic = t->locals_[partition].topic;
+    uint32_t n = t->seen[topic].partitions;
+    return t->topics[topic].fixed && n == 1 ? 0 : n;
+}
+/* Writes the full cursor of a vector over all local numbers: all topics, each with its N, or with
+ * as many as reach to the last slot of which the vector knows something. */
+void tt_topology_write_full(const struct tt_topology *t, const uint64_t *vector,
+                            struct tt_writer *w);
+static inline bool tt_topology_cursor_fits(const struct tt_topology *t)
+{
+    return t->cursor_bytes_max <= TT_CURSOR_BYTES_MAX;
+}
+
+/* ---- where channels live ---- */
+
+/* There is one partition, for ever: whoever follows anything touches that one. */
+static inline bool tt_topology_is_single(const struct tt_topology *t)
+{
+    return t->partitions_count == 1 && t->topics_count == 1 && t->topics[0].fixed;
+}
+/* The only partition that these patterns can touch, of all topics; or TT_PARTITION_ALL. */
+uint32_t tt_topology_of_patterns(const struct tt_topology *t, const struct tt_pattern *patterns,
+                                 uint32_t count);
+/* May the partition hold events of the channel? hash: of the channel, by the world's key. */
+bool tt_topology_may_hold(const struct tt_topology *t, uint32_t partition, struct tt_bytes channel,
+                          uint64_t hash);
+/* Where an event of the channel goes when it is published to that topic: by our own hash, or as our
+ * producer does it, by murmur2 of its key. */
+uint32_t tt_topology_of_publish(const struct tt_topology *t, uint32_t topic,
+                                struct tt_bytes channel);
+
+/* ---- learning ---- */
+
+/* A record of this partition is about to be handled; misplaced: it carries TT_EVENT_MISPLACED.
+ * True: its topic was turned to ANY by this. */
+static inline bool tt_topology_note(struct tt_topology *t, uint32_t partition, bool misplaced)
+{
+    const struct tt_topology_local *l = &t->locals_[partition];
+    struct tt_topic_seen *seen = &t->seen[l->topic];
+    if (l->number < seen->partitions && !misplaced) return false;
+    if (l->number >= seen->partitions) seen->partitions = l->number + 1;
+    if (t->topics[l->topic].fixed || seen->partitioner == TT_PARTITIONER_ANY) return false;
+    seen->partitioner = TT_PARTITIONER_ANY;
+    return true;
+}
 
 #endif

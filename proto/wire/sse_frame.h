@@ -82,6 +82,13 @@ struct tt_sse_texts {
     uint8_t tail_[TT_SSE_TAIL_BYTES]; /* behind the payload */
 };
 void tt_sse_texts_init(struct tt_sse_texts *texts, struct tt_history history, uint32_t partitions);
+/* The same, if they are of another history or have another N behind the `/`. */
+static inline void tt_sse_texts_for(struct tt_sse_texts *texts, struct tt_history history,
+                                    uint32_t partitions)
+{
+    if (texts->partitions_ != partitions || !tt_history_equal(texts->history_, history))
+        tt_sse_texts_init(texts, history, partitions);
+}
 size_t tt_sse_event_lines_max(const struct tt_placed_event *placed, struct tt_sse_form form);
 void tt_sse_event_lines_write(struct tt_writer *w, const struct tt_placed_event *placed,
                               struct tt_sse_form form, struct tt_sse_texts *texts);

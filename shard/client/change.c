@@ -158,11 +158,10 @@ enum tt_status tt_client_change(struct tt_client *client, const struct tt_change
     TT_ASSERT(change->patterns_count > 0);
     if (client->state == TT_CLIENT_CLOSING) return TT_ECLOSED;
     if (client->state == TT_CLIENT_OPENING || client->state == TT_CLIENT_SNAPSHOT) return TT_EBUSY;
-    uint32_t n = shard->world->partitions_count;
     bool wider = !tt_client_full(client) &&
-                 tt_shard_partition_of_patterns(shard, change->patterns, change->patterns_count) !=
-                     client->partition;
-    if (wider && tt_cursor_full_bytes_max(&n, 1) > TT_CURSOR_BYTES_MAX) return TT_ETOOBIG;
+                 tt_topology_of_patterns(&shard->topology, change->patterns,
+                                         change->patterns_count) != client->partition;
+    if (wider && !tt_topology_cursor_fits(&shard->topology)) return TT_ETOOBIG;
     uint32_t old_count = client->subscription->count;
     if (change->patterns_count > old_count && !tt_shard_has_subscription_room(shard))
         return TT_ENOMEM;

@@ -130,22 +130,15 @@ void tt_client_sent_vector(const struct tt_client *client, uint64_t *vector)
 void tt_client_write_cursor(const struct tt_client *client, const uint64_t *vector,
                             struct tt_writer *w)
 {
-    const struct tt_world *world = client->shard->world;
-    uint32_t n = world->partitions_count;
-    if (!tt_client_full(client) && vector[client->partition] > 0) {
-        struct tt_position position = {.history = world->history,
-                                       .partition = client->partition,
-                                       .offset = vector[client->partition] - 1};
-        tt_cursor_write_narrow(w, &position, n == 1 ? 0 : n);
+    const struct tt_topology *t = &client->shard->topology;
+    uint32_t p = client->partition;
+    if (!tt_client_full(client) && vector[p] > 0) {
+        struct tt_position position = tt_topology_position(t, p, vector[p] - 1);
+        tt_cursor_write_narrow(w, &position, tt_topology_narrow_partitions(t, p));
         return;
     }
     /* Full clients; and a narrow one whose partition is empty, which has no event to name. */
-    struct tt_cursor cursor;
-    tt_cursor_init(&cursor, client->shard->cursor_storage);
-    uint64_t *next = tt_cursor_add(&cursor, world->history, n);
-    TT_ASSERT(next != NULL);
-    for (uint32_t p = 0; p < n; p++) next[p] = vector[p];
-    tt_cursor_write_full(w, &cursor);
+    tt_topology_write_full(t, vector, w);
 }
 
 static void begin_catchup(struct tt_client *client, const uint64_t *pos)
@@ -293,6 +286,7 @@ static void queue_resync(struct tt_client *client, enum tt_resume_resync resync,
     case TT_RESUME_HISTORY: tt_metric_add(&shard->metrics.resyncs_history, 1); break;
     case TT_RESUME_AHEAD: tt_metric_add(&shard->metrics.resyncs_ahead, 1); break;
     case TT_RESUME_PARTIAL: tt_metric_add(&shard->metrics.resyncs_partial, 1); break;
+    case TT_RESUME_REPARTITIONED: tt_metric_add(&shard->metrics.resyncs_repartitioned, 1); break;
     case TT_RESUME_EXACT: return;
     }
     uint8_t text[TT_CURSOR_BYTES_MAX];

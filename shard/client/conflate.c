@@ -44,8 +44,8 @@ static void tell(struct tt_client *client)
 {
     const struct tt_conflate *c = client->conflate;
     struct tt_shard *shard = client->shard;
-    struct tt_position from = {shard->world->history, c->first_partition, c->first};
-    struct tt_position to = {shard->world->history, c->last_partition, c->last};
+    struct tt_position from = tt_topology_position(&shard->topology, c->first_partition, c->first);
+    struct tt_position to = tt_topology_position(&shard->topology, c->last_partition, c->last);
     struct tt_frame *f = tt_sse_gap_frame(client, "conflated", c->skipped, &from, &to);
     if (f == NULL) {
         tt_client_abort(client, TT_CLOSE_INTERNAL);
@@ -259,8 +259,8 @@ void tt_conflate_across_hole(struct tt_client *client)
     if (client->state == TT_CLIENT_CLOSING) return;
     struct tt_catchup_part *part = tt_catchup_part(client, hole.partition);
     part->pos = part->taken = hole.end;
-    struct tt_position from = {shard->world->history, hole.partition, hole.from};
-    struct tt_position to = {shard->world->history, hole.partition, hole.end - 1};
+    struct tt_position from = tt_topology_position(&shard->topology, hole.partition, hole.from);
+    struct tt_position to = tt_topology_position(&shard->topology, hole.partition, hole.end - 1);
     struct tt_frame *f = tt_sse_gap_frame(client, "crash", 0, &from, &to);
     struct tt_pattern *patterns = tt_client_copy_patterns(client->subscription);
     struct tt_snapshot_options options = {.patterns = patterns,

@@ -87,11 +87,11 @@ bool tt_lag_reads(struct tt_client *client, uint32_t partition, const struct tt_
 
 /* ---- how many ---- */
 
-void tt_lag_missed(struct tt_client *client, const struct tt_placed_event *placed)
+void tt_lag_missed(struct tt_client *client, uint32_t partition,
+                   const struct tt_placed_event *placed)
 {
     struct tt_lag *lag = tt_lag_of(client);
     if (lag == NULL || client->catchup == NULL || client->state == TT_CLIENT_CLOSING) return;
-    uint32_t partition = placed->position.partition;
     if (placed->position.offset < tt_catchup_part(client, partition)->pos) return; /* ahead */
     if (tt_client_wants(client, placed->event.type)) lag->missed[partition]++;
 }
@@ -146,8 +146,8 @@ static void tell(struct tt_client *client, uint32_t partition)
         part->place = 0;
         return;
     }
-    struct tt_position from = {shard->world->history, partition, part->pos};
-    struct tt_position to = {shard->world->history, partition, next - 1};
+    struct tt_position from = tt_topology_position(&shard->topology, partition, part->pos);
+    struct tt_position to = tt_topology_position(&shard->topology, partition, next - 1);
     tt_metric_add(&shard->metrics.gaps_lag, 1);
     if (!lag->unknown) tt_metric_add(&shard->metrics.lag_skipped, skipped);
     tt_catchup_tell(client, partition, tt_sse_gap_frame(client, "lag", skipped, &from, &to), next);

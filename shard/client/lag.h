@@ -51,7 +51,8 @@ bool tt_lag_holds(struct tt_client *client);
 bool tt_lag_reads(struct tt_client *client, uint32_t partition, const struct tt_event *event);
 
 /* A live event on one of its channels was not queued: it is read later, or is not for it. */
-void tt_lag_missed(struct tt_client *client, const struct tt_placed_event *placed);
+void tt_lag_missed(struct tt_client *client, uint32_t partition,
+                   const struct tt_placed_event *placed);
 /* The events in its outbox are about to be dropped, to be read again. */
 void tt_lag_dropping(struct tt_client *client);
 void tt_lag_unknown(struct tt_client *client);

@@ -144,6 +144,14 @@ static void start(struct tt_client *client)
                   "client %s opened", client->extra == NULL ? "" : client->extra->label);
 }
 
+static uint32_t partition_of(const struct tt_client *client)
+{
+    const struct tt_subscribe *s = &client->opening->subscribe;
+    return tt_topology_of_patterns(&client->shard->topology, s->patterns, s->patterns_count);
+}
+
+static void find_start(struct tt_client *client);
+
 static void places_known(void *owner)
 {
     struct tt_client *client = owner;
@@ -151,8 +159,32 @@ static void places_known(void *owner)
     if (client->state != TT_CLIENT_OPENING) return; /* ended meanwhile: its connection frees it */
     if (client->shard->phase != TT_SHARD_SERVING)
         answer_overload(client, "shutting down");
+    else if (client->partition != TT_PARTITION_ALL && partition_of(client) != client->partition)
+        find_start(client); /* its topic was repartitioned meanwhile: it looks in all of it */
     else
         start(client);
+}
+
+/* What the sources say, into scratch memory; null where events come by HTTP only. */
+static const struct tt_resume_source *sources_now(struct tt_shard *shard)
+{
+    if (shard->sources == NULL) return NULL;
+    for (uint32_t p = 0; p < shard->world->partitions_count; p++) {
+        const struct tt_partition *partition = &shard->world->partitions[p];
+        /* In this order: once it is over, R may be anywhere up to the end and beyond. */
+        bool backfilling = tt_metric_get(&partition->backfilling) != 0;
+        shard->sources[p] =
+            (struct tt_resume_source){tt_metric_get(&partition->source_end), backfilling};
+    }
+    return shard->sources;
+}
+
+static void fail_cursor_too_long(struct tt_client *client)
+{
+    tt_exchange_fail(&client->exchange, 400, "cursor_too_long", 0,
+                     "channels: a cursor over the %u partitions of this log takes more than %u "
+                     "bytes; follow channels of one partition",
+                     client->shard->topology.partitions_count, TT_CURSOR_BYTES_MAX);
 }
 
 /* Positions by the cursor or `from`. */
@@ -162,15 +194,27 @@ static void find_start(struct tt_client *client)
     struct tt_opening *o = client->opening;
     struct tt_subscribe *subscribe = &o->subscribe;
     tt_shard_resume_bounds(shard);
-    struct tt_resume_view view = {.history = shard->world->history,
-                                  .partitions = shard->world->partitions_count,
+    struct tt_resume_view view = {.topology = &shard->topology,
                                   .next = shard->arrivals.next,
                                   .head = shard->heads,
-                                  .oldest = shard->oldest};
-    tt_resume(&view,
-              tt_shard_partition_of_patterns(shard, subscribe->patterns, subscribe->patterns_count),
-              subscribe->cursor, subscribe->from, shard->cursor_storage, &o->resume, o->pos);
+                                  .oldest = shard->oldest,
+                                  .source = sources_now(shard)};
+    tt_resume(&view, partition_of(client), subscribe->cursor, subscribe->from,
+              shard->cursor_storage, &o->resume, o->pos);
+    if (o->resume.not_ready) {
+        answer_overload(client, "the topics are still being read for the first time");
+        return;
+    }
+    if (o->resume.dropped)
+        tt_diag_write(shard->diag, TT_DIAG_DEBUG, tt_exchange_peer(&client->exchange),
+                      "cursor_partitions",
+                      "a cursor knows of more partitions than this instance has room for: those "
+                      "are left out");
     client->partition = o->resume.partition;
+    if (tt_client_full(client) && !tt_topology_cursor_fits(&shard->topology)) {
+        fail_cursor_too_long(client);
+        return;
+    }
     client->form =
         (uint8_t)(tt_sse_form_index(subscribe->form) | (tt_client_full(client) ? TT_FORM_FULL : 0));
     if (!o->resume.fresh || subscribe->from != TT_FROM_TIME) {
@@ -227,16 +271,12 @@ static void open_client(struct tt_client *client)
         answer_overload(client, "shutting down");
         return;
     }
-    uint32_t n = shard->world->partitions_count;
-    if (n > 1 &&
-        tt_shard_partition_of_patterns(shard, client->opening->subscribe.patterns,
-                                       client->opening->subscribe.patterns_count) ==
-            TT_PARTITION_ALL &&
-        tt_cursor_full_bytes_max(&n, 1) > TT_CURSOR_BYTES_MAX) {
-        tt_exchange_fail(&client->exchange, 400, "cursor_too_long", 0,
-                         "channels: a cursor over the %u partitions of this log takes more than %u "
-                         "bytes; follow channels of one partition",
-                         n, TT_CURSOR_BYTES_MAX);
+    if (shard->world->partitions_count == 0) {
+        answer_overload(client, "there are no topics yet");
+        return;
+    }
+    if (!tt_topology_cursor_fits(&shard->topology) && partition_of(client) == TT_PARTITION_ALL) {
+        fail_cursor_too_long(client);
         return;
     }
     if (tt_admission_ask(client)) begin(client);

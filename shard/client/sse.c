@@ -103,6 +103,12 @@ struct tt_frame *tt_sse_connected_frame(struct tt_client *client, struct tt_byte
     return control_frame(client->shard, TT_FRAME_CONTROL, "connected", tt_writer_bytes(&w), cursor);
 }
 
+static bool lies_in(const struct tt_shard *shard, struct tt_bytes channel, uint32_t partition)
+{
+    const struct tt_topology *t = &shard->topology;
+    return tt_topology_may_hold(t, partition, channel, tt_hash(&t->hash_key, channel));
+}
+
 static void write_channels(const struct tt_client *client, uint32_t partition, struct tt_writer *w)
 {
     const struct tt_subscription *sub = client->subscription;
@@ -119,7 +125,7 @@ static void write_channels(const struct tt_client *client, uint32_t partition, s
         if (f->kind != TT_PATTERN_EXACT)
             tt_write_char(&n, '*');
         else if (partition != TT_PARTITION_ALL &&
-                 tt_shard_partition_of(client->shard, tt_writer_bytes(&n)) != partition)
+                 !lies_in(client->shard, tt_writer_bytes(&n), partition))
             continue;
         tt_write_text(w, separator);
         tt_write_json_string(w, tt_writer_bytes(&n));

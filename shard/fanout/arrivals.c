@@ -12,7 +12,6 @@ _Static_assert(TT_ARRIVALS_RING % TT_ARRIVALS_VECTOR_EVERY == 0, "vectors divide
 
 enum tt_status tt_arrivals_init(struct tt_arrivals *a, uint32_t partitions, const uint64_t *next)
 {
-    TT_ASSERT(partitions > 0);
     *a = (struct tt_arrivals){.partitions = partitions};
     a->next = calloc(partitions, sizeof *a->next);
     a->ring_ = calloc(TT_ARRIVALS_RING, sizeof *a->ring_);

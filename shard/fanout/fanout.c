@@ -6,6 +6,7 @@
 #include "proto/wire/sse_frame.h"
 #include "shard/client/client.h"
 #include "shard/client/lag.h"
+#include "shard/client/repartition.h"
 #include "shard/memory.h"
 #include "shard/replay/catchup.h"
 #include "shard/shard_internal.h"
@@ -67,20 +68,15 @@ bool tt_fanout_waiting(const struct tt_shard *shard)
 }
 
 /* The id of an event on a wire: narrow, or the vector. Empty without either. */
-static struct tt_bytes write_id(struct tt_shard *shard, const struct tt_placed_event *placed,
-                                unsigned form, const uint64_t *vector, struct tt_writer *w)
+static struct tt_bytes write_id(struct tt_shard *shard, uint32_t partition,
+                                const struct tt_placed_event *placed, unsigned form,
+                                const uint64_t *vector, struct tt_writer *w)
 {
-    uint32_t n = shard->world->partitions_count;
-    if (!(form & TT_FORM_FULL)) {
-        tt_cursor_write_narrow(w, &placed->position, n == 1 ? 0 : n);
-    } else if (vector != NULL) {
-        struct tt_cursor cursor;
-        tt_cursor_init(&cursor, shard->cursor_storage);
-        uint64_t *next = tt_cursor_add(&cursor, shard->world->history, n);
-        TT_ASSERT(next != NULL);
-        memcpy(next, vector, n * sizeof *next);
-        tt_cursor_write_full(w, &cursor);
-    }
+    if (!(form & TT_FORM_FULL))
+        tt_cursor_write_narrow(w, &placed->position,
+                               tt_topology_narrow_partitions(&shard->topology, partition));
+    else if (vector != NULL)
+        tt_topology_write_full(&shard->topology, vector, w);
     TT_ASSERT(!w->overflow);
     return tt_writer_bytes(w);
 }
@@ -94,12 +90,12 @@ static uint64_t conflation_channel(const struct tt_shard *shard, const struct tt
 }
 
 struct tt_frame *tt_fanout_encode(struct tt_shard *shard, struct tt_frame_memory *memory,
-                                  const struct tt_placed_event *placed, unsigned form,
-                                  const uint64_t *vector)
+                                  uint32_t partition, const struct tt_placed_event *placed,
+                                  unsigned form, const uint64_t *vector)
 {
     uint8_t text[TT_CURSOR_BYTES_MAX];
     struct tt_writer w = tt_writer(text, sizeof text);
-    struct tt_bytes id = write_id(shard, placed, form, vector, &w);
+    struct tt_bytes id = write_id(shard, partition, placed, form, vector, &w);
     struct tt_sse_form sse = tt_sse_form_at(form & (TT_SSE_FORMS - 1));
     struct tt_sse_layout layout = tt_sse_event_layout(placed, sse, id.size);
     struct tt_frame *f = tt_frame_create(memory, layout.bytes);
@@ -110,7 +106,7 @@ struct tt_frame *tt_fanout_encode(struct tt_shard *shard, struct tt_frame_memory
     f->a_head_bytes = (uint8_t)layout.a_body;
     f->b_head_bytes = (uint8_t)(layout.b_body - layout.a_bytes);
     f->offset = placed->position.offset;
-    f->partition = placed->position.partition;
+    f->partition = partition;
     f->taken_us = placed->event.taken_us;
     if (shard->conflating != 0) f->channel = conflation_channel(shard, &placed->event);
     tt_sse_event_write(f->data, &layout, placed, sse, id);
@@ -118,12 +114,13 @@ struct tt_frame *tt_fanout_encode(struct tt_shard *shard, struct tt_frame_memory
     return f;
 }
 
-static struct tt_frame *shared_frame(struct tt_shard *shard, const struct tt_placed_event *placed,
-                                     uint64_t arrival, unsigned form)
+static struct tt_frame *shared_frame(struct tt_shard *shard, uint32_t partition,
+                                     const struct tt_placed_event *placed, uint64_t arrival,
+                                     unsigned form)
 {
     struct tt_frame *f = shard->fanout->frames[form];
     if (f == NULL) {
-        f = tt_fanout_encode(shard, &shard->frames, placed, form, shard->arrivals.next);
+        f = tt_fanout_encode(shard, &shard->frames, partition, placed, form, shard->arrivals.next);
         if (f == NULL) return NULL;
         f->arrival = arrival;
         shard->fanout->frames[form] = f;
@@ -131,20 +128,19 @@ static struct tt_frame *shared_frame(struct tt_shard *shard, const struct tt_pla
     return tt_frame_get(f);
 }
 
-static void queue_to(struct tt_shard *shard, struct tt_client *client,
+static void queue_to(struct tt_shard *shard, struct tt_client *client, uint32_t partition,
                      const struct tt_placed_event *placed, uint64_t arrival)
 {
     bool catching_up = client->state == TT_CLIENT_CATCHUP;
-    uint32_t partition = placed->position.partition;
     bool queues = catching_up
                       ? tt_catchup_queues(client, partition, placed->position.offset)
                       : client->state == TT_CLIENT_LIVE || client->state == TT_CLIENT_CONFLATING;
     if (!queues) {
-        if (TT_UNLIKELY(client->extra != NULL)) tt_lag_missed(client, placed);
+        if (TT_UNLIKELY(client->extra != NULL)) tt_lag_missed(client, partition, placed);
         return;
     }
     if (TT_UNLIKELY(client->extra != NULL) && !tt_client_wants(client, placed->event.type)) return;
-    struct tt_frame *f = shared_frame(shard, placed, arrival, client->form);
+    struct tt_frame *f = shared_frame(shard, partition, placed, arrival, client->form);
     if (f == NULL) {
         /* Without memory for the frame the client cannot stay exact here: it resumes by its cursor.
          */
@@ -162,16 +158,15 @@ static void fan_out(struct tt_shard *shard, uint32_t partition, struct tt_bytes 
     /* The owner encoded it in this process: anything else is our own bug. */
     enum tt_status status = tt_record_decode(bytes, &record);
     TT_ASSERT(status == TT_OK);
-    struct tt_placed_event placed = {.event = record.event,
-                                     .position = {.history = shard->world->history,
-                                                  .partition = partition,
-                                                  .offset = record.offset}};
+    struct tt_placed_event placed = {
+        .event = record.event,
+        .position = tt_topology_position(&shard->topology, partition, record.offset)};
     const struct tt_followed *matches[TT_MATCHES_MAX];
     unsigned n = tt_subscriptions_match(shard->subscriptions, placed.event.channel, matches);
     for (unsigned i = 0; i < n; i++) {
         const uint32_t *slots = tt_followed_clients(matches[i]);
         for (uint32_t k = 0; k < matches[i]->clients_count; k++)
-            queue_to(shard, tt_pool_at(&shard->clients, slots[k]), &placed, arrival);
+            queue_to(shard, tt_pool_at(&shard->clients, slots[k]), partition, &placed, arrival);
     }
     for (unsigned i = 0; i < TT_FORMS; i++)
         if (shard->fanout->frames[i] != NULL) tt_frame_put(&shard->fanout->frames[i]);
@@ -191,8 +186,13 @@ static uint32_t read_run(struct tt_shard *shard, uint32_t partition, uint32_t ma
     const struct tt_tail_descriptor *run;
     uint32_t count = tt_tail_read(tail, *read, max, &run);
     uint32_t i = 0;
+    if (tt_topology_note(&shard->topology, partition, false))
+        tt_repartition(shard, partition, TT_REPARTITION_GREW);
     while (i < count) {
         const struct tt_tail_descriptor *d = &run[i++];
+        if (TT_UNLIKELY(d->flags & TT_EVENT_MISPLACED) &&
+            tt_topology_note(&shard->topology, partition, true))
+            tt_repartition(shard, partition, TT_REPARTITION_MISPLACED);
         if (d->class == TT_RECORD_EVENT) {
             uint64_t arrival = tt_arrivals_push(&shard->arrivals, partition, d->offset + 1);
             if (tt_subscriptions_may_match(shard->subscriptions, d->channel_hash))

@@ -22,12 +22,12 @@ bool tt_fanout_waiting(const struct tt_shard *shard);
 /* The sequence up to which this shard has read a tail. */
 uint64_t tt_fanout_place(const struct tt_shard *shard, uint32_t partition);
 
-/* Encodes the frame of an event. form: as in struct tt_client. vector: what its id says on wires
- * with full ids (may be null: then it gets no id, which is written at the pull). Null: out of
- * memory. */
+/* Encodes the frame of an event. partition: local number. form: as in struct tt_client. vector:
+ * what its id says on wires with full ids (may be null: then it gets no id, which is written at the
+ * pull). Null: out of memory. */
 struct tt_frame *tt_fanout_encode(struct tt_shard *shard, struct tt_frame_memory *memory,
-                                  const struct tt_placed_event *placed, unsigned form,
-                                  const uint64_t *vector);
+                                  uint32_t partition, const struct tt_placed_event *placed,
+                                  unsigned form, const uint64_t *vector);
 /* Demotes live clients whose place nears the edge of the arrivals ring, or that hold the oldest
  * frames while the shard's frame bytes are over their bound. Once a turn; scans only when there is
  * need. */

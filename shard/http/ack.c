@@ -65,6 +65,20 @@ static void refuse(struct tt_session_call *call, const char *code, const char *w
     tt_session_call_result(call, 400, code, a->message);
 }
 
+static bool is_of_this_log(const struct tt_topology *t, const struct tt_cursor *cursor)
+{
+    for (uint32_t i = 0; i < t->topics_count; i++)
+        if (tt_cursor_find(cursor, t->topics[i].history) != NULL) return true;
+    return false;
+}
+
+static uint64_t next_of(const struct tt_topology *t, const struct tt_cursor *cursor, uint32_t p)
+{
+    const struct tt_topology_local *l = tt_topology_local(t, p);
+    const struct tt_cursor_topic *topic = tt_cursor_find(cursor, l->history);
+    return topic == NULL ? TT_CURSOR_UNKNOWN : tt_cursor_next(cursor, topic, l->number);
+}
+
 /* Sums up what the cursor says of the client's partitions. False: it was refused. */
 static bool read_cursor(struct tt_session_call *call, struct tt_shard *shard,
                         const struct tt_client *client, uint64_t *sum)
@@ -75,8 +89,7 @@ static bool read_cursor(struct tt_session_call *call, struct tt_shard *shard,
         refuse(call, "bad_cursor", "cannot be read");
         return false;
     }
-    const struct tt_cursor_topic *topic = tt_cursor_find(&cursor, shard->world->history);
-    if (topic == NULL) {
+    if (!is_of_this_log(&shard->topology, &cursor)) {
         refuse(call, "other_history", "is of another log than this one");
         return false;
     }
@@ -84,8 +97,9 @@ static bool read_cursor(struct tt_session_call *call, struct tt_shard *shard,
     *sum = 0;
     tt_client_sent_vector(client, shard->vector);
     for (partitions_of(client, &p, &end); p < end; p++) {
-        uint64_t next = tt_cursor_next(&cursor, topic, p);
+        uint64_t next = next_of(&shard->topology, &cursor, p);
         if (next == TT_CURSOR_BEGINNING) continue;
+        if (next == TT_CURSOR_UNKNOWN && !tt_topology_is_seen(&shard->topology, p)) continue;
         if (next == TT_CURSOR_UNKNOWN) {
             refuse(call, "partial_cursor", "says nothing about some partitions of the stream");
             return false;

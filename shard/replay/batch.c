@@ -11,11 +11,15 @@
 
 /* The frame's end is written again with each event, its head when it is sent. There is room for the
  * most that the event may need. */
-static void put(struct tt_client *client, struct tt_frame *f, const struct tt_placed_event *placed)
+static void put(struct tt_client *client, uint32_t partition, struct tt_frame *f,
+                const struct tt_placed_event *placed)
 {
+    struct tt_shard *shard = client->shard;
+    tt_sse_texts_for(&shard->replay->texts, placed->position.history,
+                     tt_topology_narrow_partitions(&shard->topology, partition));
     uint8_t *to = f->data + (f->bytes == 0 ? TT_SSE_FIXED_HEAD_BYTES : f->bytes - 2);
     to = tt_sse_event_lines_put(to, placed, tt_sse_form_at(client->form & (TT_SSE_FORMS - 1)),
-                                &client->shard->replay->texts);
+                                &shard->replay->texts);
     *to++ = '\r';
     *to++ = '\n';
     f->bytes = f->a_bytes = (uint32_t)(to - f->data);
@@ -54,7 +58,7 @@ enum tt_status tt_batch_put(struct tt_client *client, uint32_t partition, uint64
         size_t capacity = tt_frame_capacity(f);
         if (capacity - f->bytes >= most) {
             uint32_t before = f->bytes;
-            put(client, f, placed);
+            put(client, partition, f, placed);
             client->outbox.bytes += f->bytes - before;
             tt_metric_add(&shard->metrics.replayed_events, 1);
             return TT_OK;
@@ -70,7 +74,7 @@ enum tt_status tt_batch_put(struct tt_client *client, uint32_t partition, uint64
     f->kind = TT_FRAME_EVENTS;
     f->partition = partition;
     f->a_head_bytes = TT_SSE_FIXED_HEAD_BYTES;
-    put(client, f, placed);
+    put(client, partition, f, placed);
     c->batch_bytes = (uint32_t)larger(bytes);
     tt_catchup_waits(tt_catchup_part(client, partition), settled);
     tt_metric_add(&shard->metrics.frames, 1);

@@ -18,6 +18,8 @@
 #define SILENT_MS_MAX          1000u
 #define SILENT_MS_CLOSED_AFTER 5000u
 #define TIDY_NS                UINT64_C(1000000000)
+/* An answer of the source may be so old. */
+#define SOURCE_ANSWERS_NS UINT64_C(2000000000)
 
 size_t tt_catchup_bytes(uint32_t parts)
 {
@@ -45,6 +47,7 @@ enum tt_status tt_catchup_create(struct tt_client *client, const uint64_t *pos)
     struct tt_catchup *c = calloc(1, tt_catchup_bytes(parts));
     if (c == NULL) return TT_ENOMEM;
     c->client = client;
+    c->begun_ns = shard->now_ns;
     c->parts_count = parts;
     c->first_shared = client->outbox.sent != 0;
     client->catchup = c;
@@ -95,6 +98,7 @@ enum tt_status tt_catchup_widen(struct tt_client *client)
     struct tt_catchup *c = calloc(1, tt_catchup_bytes(parts));
     if (c == NULL) return TT_ENOMEM;
     c->client = client;
+    c->begun_ns = old->begun_ns;
     c->parts_count = parts;
     c->carry = old->carry;
     c->carry_sent = old->carry_sent;
@@ -262,14 +266,15 @@ static bool take_event(struct tt_client *client, struct tt_catchup_part *part, u
         return false;
     }
     struct tt_placed_event placed = {
-        .event = record->event, .position = {shard->world->history, partition, record->offset}};
+        .event = record->event,
+        .position = tt_topology_position(&shard->topology, partition, record->offset)};
     enum tt_status status = client->conflate != NULL
                                 ? TT_EUNSUPPORTED /* one by one: they may give way */
                                 : tt_batch_put(client, partition, settled, &placed);
     if (status == TT_OK) return tt_catchup_has_room(client);
     struct tt_frame *f = NULL;
     if (status == TT_EUNSUPPORTED)
-        f = tt_fanout_encode(shard, &shard->replay_frames, &placed, client->form, NULL);
+        f = tt_fanout_encode(shard, &shard->replay_frames, partition, &placed, client->form, NULL);
     if (f == NULL) {
         tt_client_abort(client, TT_CLOSE_INTERNAL);
         return false;
@@ -297,9 +302,9 @@ bool tt_catchup_take_record(struct tt_client *client, uint32_t partition,
             return false;
         }
         tt_metric_add(&shard->metrics.gaps_crash, 1);
-        struct tt_position from = {shard->world->history, partition,
-                                   part->pos > record->offset ? part->pos : record->offset};
-        struct tt_position to = {shard->world->history, partition, end - 1};
+        uint64_t begin = part->pos > record->offset ? part->pos : record->offset;
+        struct tt_position from = tt_topology_position(&shard->topology, partition, begin);
+        struct tt_position to = tt_topology_position(&shard->topology, partition, end - 1);
         tt_catchup_tell(client, partition, tt_sse_gap_frame(client, "crash", 0, &from, &to), end);
         return tt_catchup_has_room(client);
     }
@@ -442,6 +447,29 @@ static bool is_ahead(const struct tt_catchup *c)
     return false;
 }
 
+/* Beyond this log's end because this instance lags behind another one, or because there is no such
+ * place in the source, which is asked after the client came: what it says a little later was not
+ * under way by then. No answer: it waits. */
+static void look_beyond(struct tt_catchup *c)
+{
+    struct tt_client *client = c->client;
+    struct tt_shard *shard = client->shard;
+    for (uint32_t i = 0; i < c->parts_count && client->state == TT_CLIENT_CATCHUP; i++) {
+        uint32_t p = partition_at(client, i);
+        if (c->parts[i].state != TT_PART_AHEAD || tt_topology_topic(&shard->topology, p)->fixed)
+            continue;
+        tt_replay_tidy_soon(shard); /* looks again, also on an idle shard */
+        struct tt_partition *partition = &shard->world->partitions[p];
+        uint64_t told_ns = atomic_load_explicit(&partition->source_told_ns, memory_order_acquire);
+        uint64_t end = tt_metric_get(&partition->source_end);
+        if (told_ns <= c->begun_ns + SOURCE_ANSWERS_NS || end >= c->parts[i].pos) continue;
+        tt_metric_add(&shard->metrics.resyncs_ahead, 1);
+        tt_catchup_tell(client, p, tt_sse_resync_frame(client, "ahead", p, NULL),
+                        shard->arrivals.next[p]);
+        if (client->catchup == c) classify(client, &c->parts[i], p);
+    }
+}
+
 static uint32_t silent_ms(const struct tt_client *client)
 {
     return (uint32_t)(client->shard->now_ns / 1000000) - client->taken_ms;
@@ -539,6 +567,8 @@ bool tt_replay_step(struct tt_shard *shard, size_t *left)
             tt_indexed_close(&c->indexed); /* others may need the memory */
         budget -= used < budget ? used : budget;
         if (client->catchup != c) continue; /* live again, or gone */
+        if (TT_UNLIKELY(is_ahead(c))) look_beyond(c);
+        if (client->catchup != c) continue;
         tt_catchup_try_join(client);
         if (client->catchup != c || tt_node_linked(&c->node)) continue;
         if (wants_step(c) || is_ahead(c))
@@ -583,8 +613,8 @@ void tt_catchup_limit(struct tt_client *client, uint64_t events)
         if (part->pos < tt_tail_oldest_offset(shard->world->partitions[p].tail))
             tt_catchup_expired(client, p);
         if (client->state != TT_CLIENT_CATCHUP || part->pos >= next - events) continue;
-        struct tt_position from = {shard->world->history, p, part->pos};
-        struct tt_position to = {shard->world->history, p, next - events - 1};
+        struct tt_position from = tt_topology_position(&shard->topology, p, part->pos);
+        struct tt_position to = tt_topology_position(&shard->topology, p, next - events - 1);
         tt_metric_add(&shard->metrics.gaps_limit, 1);
         tt_catchup_tell(client, p,
                         tt_sse_gap_frame(client, "limit", next - events - part->pos, &from, &to),
@@ -598,8 +628,7 @@ enum tt_status tt_replay_create(struct tt_shard *shard)
     shard->replay = r;
     if (r == NULL) return TT_ENOMEM;
     tt_list_init(&r->rotation);
-    uint32_t n = shard->world->partitions_count;
-    tt_sse_texts_init(&r->texts, shard->world->history, n == 1 ? 0 : n);
+    tt_sse_texts_init(&r->texts, (struct tt_history){{0}}, 0);
     tt_list_init(&r->kept);
     tt_list_init(&r->searches);
     tt_list_init(&r->since_waiting);

@@ -52,6 +52,7 @@ struct tt_catchup {
     struct tt_segment_reader *reader; /* null: none under way */
     struct tt_indexed *indexed;       /* null: none under way */
     struct tt_snapshot *snapshot;     /* in SNAPSHOT; else null */
+    uint64_t begun_ns;                /* of the shard's clock */
     struct tt_frame *carry;           /* the rest of a private id chunk; sent before everything */
     uint32_t carry_sent;
     bool first_shared; /* the first frame was begun while LIVE: it ends in its shared form */

@@ -9,36 +9,49 @@
 
 #include "proto/event/cursor.h"
 #include "proto/wire/subscribe.h"
+#include "shard/topology.h"
 
-/* What the shard knows of one history's partitions at this moment. */
+/* What a partition's source says (shard.h, tt_partition). */
+struct tt_resume_source {
+    uint64_t end; /* its next offset; 0: not known yet */
+    bool backfilling;
+};
+
+/* What the shard knows of all partitions, by local number, at this moment. */
 struct tt_resume_view {
-    struct tt_history history;
-    uint32_t partitions;
-    const uint64_t *next;   /* R: what this shard has read */
-    const uint64_t *head;   /* next offset of the log; never below R */
-    const uint64_t *oldest; /* first offset that is still in the log */
+    const struct tt_topology *topology;
+    const uint64_t *next;                  /* R: what this shard has read */
+    const uint64_t *head;                  /* next offset of the log; never below R */
+    const uint64_t *oldest;                /* first offset that is still in the log */
+    const struct tt_resume_source *source; /* null: events come by HTTP only */
 };
 
 enum tt_resume_resync {
-    TT_RESUME_EXACT = 0, /* nothing to tell */
-    TT_RESUME_HISTORY,   /* unreadable, or of another history: starts as `from` says */
-    TT_RESUME_AHEAD,     /* beyond the end of this log: goes on live */
-    TT_RESUME_PARTIAL,   /* says nothing about some partitions: those start live */
+    TT_RESUME_EXACT = 0,     /* nothing to tell */
+    TT_RESUME_PARTIAL,       /* says nothing about some partitions: those start live */
+    TT_RESUME_REPARTITIONED, /* the same, because its topic has other partitions by now, or channels
+                              * do not lie where they were said to */
+    TT_RESUME_AHEAD,         /* beyond the end of a log that is written here: goes on live */
+    TT_RESUME_HISTORY,       /* unreadable, or of another history: starts as `from` says */
 };
-
-#define TT_PARTITION_ALL UINT32_MAX /* a full client */
 
 struct tt_resume {
     uint32_t partition;           /* narrow client: its partition; else TT_PARTITION_ALL */
-    enum tt_resume_resync resync; /* told in order, before anything else */
-    bool fresh;                   /* `from` decided: no cursor, or one of another history */
+    enum tt_resume_resync resync; /* told before anything else; of several the last of the list */
+    bool fresh;                   /* `from` decided: no cursor, or none of a history known here */
     bool repeat_cursor;           /* `connected` repeats the cursor that was given, unchanged */
+    bool not_ready;               /* it would start where the source's end is, or at values that
+                                   * are not here yet: nobody knows before backfilling is over */
+    bool dropped;                 /* the cursor has partitions that there is no room for here */
 };
 
 /* Where from is snapshot, last or a time, positions are those of `live`: the first two join there,
  * the third is found by whoever called (since.h).
- * partition: the only one that the subscription can touch, or TT_PARTITION_ALL. pos: room for
- * view->partitions; a narrow client gets only its own entry filled. */
+ * partition: the only one that the subscription can touch, or TT_PARTITION_ALL. pos: room for all
+ * local numbers; a narrow client gets only its own entry filled.
+ *
+ * A position beyond the log's end of a topic that is read from a source is no reason for a resync:
+ * this instance lags behind another one. The catch-up waits there (catchup.h). */
 void tt_resume(const struct tt_resume_view *view, uint32_t partition, struct tt_bytes cursor,
                enum tt_subscribe_from from, struct tt_cursor_storage *storage,
                struct tt_resume *resume, uint64_t *pos);

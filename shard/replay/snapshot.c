@@ -118,11 +118,12 @@ static void give(struct tt_snapshot *s, const struct tt_lookup_item *item,
 {
     if (record->class != TT_RECORD_EVENT || !is_wanted(s, &record->event, item->hash)) return;
     struct tt_shard *shard = s->shard;
+    uint32_t partition = tt_snapshot_partition(s);
     struct tt_placed_event placed = {
         .event = record->event,
-        .position = {shard->world->history, tt_snapshot_partition(s), record->offset}};
+        .position = tt_topology_position(&shard->topology, partition, record->offset)};
     /* Full without a vector: no id line. */
-    struct tt_frame *f = tt_fanout_encode(shard, &shard->replay_frames, &placed,
+    struct tt_frame *f = tt_fanout_encode(shard, &shard->replay_frames, partition, &placed,
                                           s->client->form | TT_FORM_FULL, NULL);
     if (f == NULL) {
         tt_client_abort(s->client, TT_CLOSE_INTERNAL);

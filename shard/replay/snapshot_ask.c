@@ -65,7 +65,8 @@ static void answered(struct tt_lookup_request *request)
 static bool is_in_partition(const struct tt_snapshot *s, const struct tt_snapshot_ask *a)
 {
     return a->pattern.kind != TT_PATTERN_EXACT ||
-           a->hash % s->shard->world->partitions_count == tt_snapshot_partition(s);
+           tt_topology_may_hold(&s->shard->topology, tt_snapshot_partition(s), a->pattern.text,
+                                a->hash);
 }
 
 /* Exact channels of the partition from asks[first] on, at most `max`; hashes into channels[] (null:
@@ -263,9 +264,10 @@ static void sort_items(struct tt_snapshot *s)
         qsort(s->items, s->items_count, sizeof *s->items, by_place);
     shrink_items(s);
     if (s->skipped == 0) return;
-    const struct tt_world *world = s->shard->world;
-    struct tt_position from = {world->history, tt_snapshot_partition(s), s->skipped_first};
-    struct tt_position to = {world->history, tt_snapshot_partition(s), s->skipped_last};
+    const struct tt_topology *t = &s->shard->topology;
+    uint32_t p = tt_snapshot_partition(s);
+    struct tt_position from = tt_topology_position(t, p, s->skipped_first);
+    struct tt_position to = tt_topology_position(t, p, s->skipped_last);
     struct tt_frame *f = tt_sse_gap_frame(s->client, "limit", s->skipped, &from, &to);
     s->skipped = 0;
     if (f == NULL) {

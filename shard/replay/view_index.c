@@ -135,9 +135,10 @@ static void read_holes(struct tt_view_index *x)
 
 static struct tt_record_segment identity_of(const struct tt_view_index *x)
 {
-    const struct tt_world *world = x->views->shard->world;
+    const struct tt_shard *shard = x->views->shard;
+    const struct tt_topology_local *l = tt_topology_local(&shard->topology, x->view->partition);
     return (struct tt_record_segment){
-        .partition = x->view->partition, .history = world->history, .hash_key = world->hash_key};
+        .partition = l->number, .history = l->history, .hash_key = shard->world->hash_key};
 }
 
 static enum tt_status take_header(struct tt_view_index *x, struct tt_bytes bytes)

@@ -85,7 +85,7 @@ static bool vector_of(struct sim_follower *f, struct tt_bytes text,
     tt_cursor_init(&c, &storage);
     const struct tt_cursor_topic *topic = NULL;
     if (tt_cursor_parse(text, &c) == TT_OK)
-        topic = tt_cursor_find(&c, f->ledger->sim->world->history);
+        topic = tt_cursor_find(&c, f->ledger->sim->world->topics[0].history);
     if (topic == NULL) {
         sim_violation(f->ledger, "%s: not a cursor of this log: %.*s", f->name, (int)text.size,
                       (const char *)text.data);

@@ -109,7 +109,6 @@ uint32_t tt_shard_partition_of(const struct tt_shard *s, struct tt_bytes channel
 {
     return channel.data[channel.size - 1] % s->world.partitions_count;
 }
-
 enum tt_status tt_shard_publish(struct tt_shard *s, struct tt_publish_request *request)
 {
     (void)s;

@@ -182,12 +182,18 @@ Test(resume_property, agrees_with_a_naive_model, .timeout = 60)
         random_log(&g);
         random_cursor(&g);
         for (uint32_t p = 0; p < PARTITIONS; p++) pos[p] = NOTHING;
-        const struct tt_resume_view view = {.history = history,
-                                            .partitions = g.partitions,
-                                            .next = g.next,
-                                            .head = g.head,
-                                            .oldest = g.oldest};
+        const struct tt_topic topic = {.name = "",
+                                       .history = history,
+                                       .capacity = g.partitions,
+                                       .partitions = g.partitions,
+                                       .fixed = true};
+        const struct tt_hash_key key = {1, 2};
+        struct tt_topology topology;
+        cr_assert_eq(tt_topology_init(&topology, &topic, 1, &key), TT_OK);
+        const struct tt_resume_view view = {
+            .topology = &topology, .next = g.next, .head = g.head, .oldest = g.oldest};
         tt_resume(&view, g.only, tt_bytes(g.text, g.size), g.from, &storage, &got, pos);
+        tt_topology_deinit(&topology);
         expect(&g, &wanted, expected);
         cr_assert_eq(got.partition, wanted.partition, "seed %u: %.*s", round, (int)g.size, g.text);
         cr_assert_eq(got.resync, wanted.resync, "seed %u: %.*s: %d, not %d", round, (int)g.size,

@@ -15,11 +15,19 @@ static struct tt_resume resume;
 static void run(uint32_t partitions, uint32_t partition, const char *cursor,
                 enum tt_subscribe_from from)
 {
+    const struct tt_topic topic = {.name = "",
+                                   .history = {"abcdef"},
+                                   .capacity = partitions,
+                                   .partitions = partitions,
+                                   .fixed = true};
+    const struct tt_hash_key key = {1, 2};
+    struct tt_topology topology;
+    cr_assert_eq(tt_topology_init(&topology, &topic, 1, &key), TT_OK);
     struct tt_resume_view view = {
-        .partitions = partitions, .next = next, .head = head, .oldest = oldest};
-    cr_assert_eq(tt_history_parse(tt_bytes_text("abcdef"), &view.history), TT_OK);
+        .topology = &topology, .next = next, .head = head, .oldest = oldest};
     memset(pos, 0xFF, sizeof pos);
     tt_resume(&view, partition, tt_bytes_text(cursor), from, &storage, &resume, pos);
+    tt_topology_deinit(&topology);
 }
 
 static const char *full(const uint64_t *values, uint32_t n)

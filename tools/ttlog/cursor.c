@@ -12,6 +12,8 @@
 
 /* Of every partition of the log. */
 struct ends {
+    struct tt_topic topic; /* what the shards of a broker see of this log */
+    struct tt_topology topology;
     uint64_t *oldest;
     uint64_t *next;  /* behind what the files hold */
     uint64_t *head;  /* behind what may have been given out */
@@ -22,14 +24,23 @@ static struct tt_cursor_storage storage, resume_storage;
 
 static void deinit_ends(struct ends *e)
 {
+    tt_topology_deinit(&e->topology);
     free(e->oldest);
     free(e->next);
     free(e->head);
     free(e->start);
 }
 
-static enum tt_status init_ends(struct ends *e, uint32_t count)
+static enum tt_status init_ends(struct ends *e, const struct tt_listing *view)
 {
+    uint32_t count = view->partitions_count;
+    e->topic = (struct tt_topic){.name = "",
+                                 .history = view->meta.history,
+                                 .capacity = count,
+                                 .partitions = count,
+                                 .fixed = true};
+    enum tt_status status = tt_topology_init(&e->topology, &e->topic, 1, &view->meta.hash_key);
+    if (status != TT_OK) return status;
     e->oldest = calloc(count, sizeof *e->oldest);
     e->next = calloc(count, sizeof *e->next);
     e->head = calloc(count, sizeof *e->head);
@@ -132,11 +143,8 @@ static struct answer answer_of(const struct tt_listing *view, struct ends *e, co
 {
     struct answer a = {.cursor = cursor, .partition = TT_PARTITION_ALL};
     struct tt_resume resume;
-    struct tt_resume_view known = {.history = view->meta.history,
-                                   .partitions = view->partitions_count,
-                                   .next = e->next,
-                                   .head = e->head,
-                                   .oldest = e->oldest};
+    struct tt_resume_view known = {
+        .topology = &e->topology, .next = e->next, .head = e->head, .oldest = e->oldest};
     a.topic = tt_cursor_find(cursor, view->meta.history);
     if (a.topic != NULL) a.partition = partition_of(cursor, a.topic);
     if (a.partition != TT_PARTITION_ALL && a.partition >= view->partitions_count)
@@ -245,7 +253,7 @@ int tt_ttlog_cursor(const struct tt_ttlog_options *options)
     int result = tt_ttlog_open(options, COMMAND, &view);
     if (result != TT_TTLOG_GOOD) return result;
     enum tt_status status = view.meta_known ? TT_OK : TT_ECORRUPT;
-    if (status == TT_OK) status = init_ends(&ends, view.partitions_count);
+    if (status == TT_OK) status = init_ends(&ends, &view);
     if (status == TT_OK) status = tt_walk_init(&walk, view.io);
     if (status == TT_OK) {
         status = read_ends(&view, &ends, &walk, options);
