@@ -1,0 +1,135 @@
+/* The source's way from events to records, and what became of them. */
+#include <stdlib.h>
+
+#include "broker/kafka/source_internal.h"
+#include "proto/event/partition_hash.h"
+
+enum tt_status tt_kafka_source_produce_create(struct tt_kafka_source *s, struct tt_kafka_side *side)
+{
+    if (s->source.publish_topic == UINT32_MAX) return TT_OK;
+    size_t bytes =
+        TT_KAFKA_UNMAP_BYTES_MAX(s->plan->topics[s->source.publish_topic].settings.event_bytes_max);
+    uint8_t *memory = malloc(bytes);
+    side->deliveries = calloc(TT_KAFKA_DELIVERIES_MAX, sizeof *side->deliveries);
+    side->record = tt_writer(memory, bytes);
+    return memory == NULL || side->deliveries == NULL ? TT_ENOMEM : TT_OK;
+}
+
+void tt_kafka_source_produce_destroy(struct tt_kafka_side *side)
+{
+    free(side->record.data);
+    free(side->deliveries);
+}
+
+static const struct tt_kafka_topic_settings *settings_of(const struct tt_kafka_source *s)
+{
+    return &s->plan->topics[s->source.publish_topic].settings;
+}
+
+/* Any shard may ask for any partition, so the memory is that of the asking call. */
+enum tt_status tt_kafka_source_place_event(struct tt_source *source, const struct tt_event *event,
+                                           uint32_t *partition, const char **why)
+{
+    struct tt_kafka_source *s = (struct tt_kafka_source *)source;
+    uint32_t topic = source->publish_topic;
+    struct tt_kafka_record record;
+    size_t bytes = TT_KAFKA_UNMAP_BYTES_MAX(event->payload.size + event->headers.size);
+    uint8_t *memory = malloc(bytes);
+    *why = "out of memory";
+    if (memory == NULL) return TT_EINVAL;
+    struct tt_writer scratch = tt_writer(memory, bytes);
+    enum tt_status status = tt_kafka_unmap(settings_of(s), event, &scratch, &record, why);
+    uint32_t n = atomic_load_explicit(&s->partitions[topic], memory_order_relaxed);
+    if (status == TT_OK)
+        *partition =
+            s->world->topics[topic].first + (n == 0 ? 0 : tt_partition_of_murmur2(record.key, n));
+    free(memory);
+    return status == TT_OK ? TT_OK : TT_EINVAL;
+}
+
+/* Kafka's and the library's codes, as a publisher can be told of them. */
+static enum tt_status status_of(int32_t code, const char **why)
+{
+    *why = NULL;
+    switch (code) {
+    case TT_KAFKA_ETIMEDOUT_MESSAGE:
+    case TT_KAFKA_ETIMEDOUT:
+    case TT_KAFKA_ETRANSPORT:
+    case TT_KAFKA_EFATAL:
+    case TT_KAFKA_EPURGED: *why = "Kafka did not acknowledge in time"; return TT_ETIMEDOUT;
+    case TT_KAFKA_EACCES:
+        *why = "Kafka refuses: not authorised to write to the topic";
+        return TT_EACCES;
+    case TT_KAFKA_EAUTHENTICATION:
+        *why = "Kafka refuses the broker's credentials";
+        return TT_EACCES;
+    case TT_KAFKA_ETOOBIG: *why = "larger than Kafka takes"; return TT_ETOOBIG;
+    case TT_KAFKA_EUNKNOWN:
+    case TT_KAFKA_ENOTOPIC:
+    case TT_KAFKA_ENOPARTITION: *why = "the topic does not exist in Kafka"; return TT_EIO;
+    default: *why = "Kafka could not take it"; return TT_EIO;
+    }
+}
+
+enum tt_status tt_kafka_source_produce(struct tt_source *source, uint32_t shard,
+                                       struct tt_source_produce *p)
+{
+    struct tt_kafka_source *s = (struct tt_kafka_source *)source;
+    struct tt_kafka_side *side = &s->sides[shard];
+    struct tt_kafka_record r;
+    char error[TT_KAFKA_ERROR_MAX];
+    side->record.size = 0;
+    side->record.overflow = false;
+    p->maybe = false;
+    p->status = tt_kafka_unmap(settings_of(s), &p->event, &side->record, &r, &p->why);
+    if (p->status != TT_OK) {
+        if (p->status == TT_FULL) p->status = TT_ETOOBIG;
+        return p->status;
+    }
+    bool given = (p->event.flags & TT_EVENT_TIMESTAMP_GIVEN) != 0;
+    const struct tt_kafka_outgoing record = {.topic = settings_of(s)->name,
+                                             .partition = -1,
+                                             .key = r.key.data,
+                                             .key_size = r.key.size,
+                                             .value = r.value.data,
+                                             .value_size = r.value.size,
+                                             .timestamp_ms = given ? r.timestamp_ms : 0,
+                                             .headers = r.headers,
+                                             .headers_count = r.headers_count,
+                                             .opaque = p};
+    int code = s->module->produce(s->kafka, shard, &record, error);
+    if (code == 0) return TT_OK;
+    if (code == TT_KAFKA_EFULL) return TT_FULL;
+    p->status = status_of(code, &p->why);
+    return p->status;
+}
+
+uint32_t tt_kafka_source_produced(struct tt_source *source, uint32_t shard,
+                                  struct tt_source_produce **done, uint32_t max)
+{
+    struct tt_kafka_source *s = (struct tt_kafka_source *)source;
+    struct tt_kafka_side *side = &s->sides[shard];
+    if (side->deliveries == NULL) return 0;
+    if (max > TT_KAFKA_DELIVERIES_MAX) max = TT_KAFKA_DELIVERIES_MAX;
+    const struct tt_topic *topic = &s->world->topics[source->publish_topic];
+    uint32_t count = s->module->delivered(s->kafka, shard, side->deliveries, max);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tt_kafka_delivery *d = &side->deliveries[i];
+        struct tt_source_produce *p = done[i] = d->opaque;
+        bool has_slot = d->partition >= 0 && (uint32_t)d->partition < topic->capacity;
+        if (d->error != 0) {
+            p->status = status_of(d->error, &p->why);
+            p->maybe = d->possibly_written;
+        } else if (!has_slot) { /* it has a place that this world cannot name; another one follows
+                                 */
+            p->status = TT_ETIMEDOUT;
+            p->why = "the topic has more partitions than there is room for; the broker makes some";
+            p->maybe = true;
+        } else {
+            p->status = TT_OK;
+            p->offset = (uint64_t)d->offset;
+            p->placed = topic->first + (uint32_t)d->partition;
+        }
+    }
+    return count;
+}
