@@ -41,7 +41,7 @@ struct waiting {
 struct tt_acceptor {
     struct tt_io *io;
     struct tt_diag *diag;
-    const struct tt_world *world; /* null until started */
+    const struct tt_world *world; /* null until started, and while paused */
     struct listener *listeners;
     uint32_t listeners_count;
     bool stopped;
@@ -148,14 +148,6 @@ static void arm(struct tt_acceptor *a)
     a->retry_ns = 0;
 }
 
-void tt_acceptor_start(struct tt_acceptor *acceptor, const struct tt_world *world,
-                       uint64_t connections_max)
-{
-    acceptor->world = world;
-    acceptor->connections_max = connections_max;
-    arm(acceptor);
-}
-
 static uint64_t connections_of(const struct tt_acceptor *a, uint32_t shard)
 {
     return tt_metric_get(&tt_shard_metrics(a->world->shards[shard])->connections) + a->open[shard];
@@ -183,6 +175,7 @@ static uint32_t fewest(struct tt_acceptor *a, uint64_t *total)
 /* Hands over what waits, as far as the credits go. */
 static void hand_over(struct tt_acceptor *a)
 {
+    if (a->world == NULL) return;
     uint32_t self = tt_peers_control(a->world->peers);
     while (a->figures.waiting != 0) {
         uint64_t total;
@@ -199,6 +192,21 @@ static void hand_over(struct tt_acceptor *a)
         a->first = (a->first + 1) & (TT_ACCEPTOR_WAITING - 1);
         a->figures.waiting--;
     }
+}
+
+void tt_acceptor_start(struct tt_acceptor *acceptor, const struct tt_world *world,
+                       uint64_t connections_max)
+{
+    acceptor->world = world;
+    acceptor->connections_max = connections_max;
+    memset(acceptor->open, 0, sizeof acceptor->open);
+    arm(acceptor);
+    hand_over(acceptor);
+}
+
+void tt_acceptor_pause(struct tt_acceptor *acceptor)
+{
+    acceptor->world = NULL;
 }
 
 static struct tt_peer peer_of(const struct tt_address *address)

@@ -39,8 +39,8 @@ void tt_acceptor_destroy(struct tt_acceptor **acceptor);
 /* The address with the port that was chosen. */
 const struct tt_address *tt_acceptor_address(const struct tt_acceptor *acceptor, uint32_t index);
 
-/* Begins. connections_max: of all shards together; beyond it connections are handed over as
- * over_cap. world: borrowed, its shards run. */
+/* Begins, or goes on with other shards. connections_max: of all shards together; beyond it
+ * connections are handed over as over_cap. world: borrowed, its shards run. */
 void tt_acceptor_start(struct tt_acceptor *acceptor, const struct tt_world *world,
                        uint64_t connections_max);
 /* Handles a completion; false: not its token. */
@@ -49,6 +49,9 @@ bool tt_acceptor_done(struct tt_acceptor *acceptor, const struct tt_done *done, 
 void tt_acceptor_taken(struct tt_acceptor *acceptor, uint32_t shard);
 /* Tries again what failed for want of descriptors; about every 100 ms. */
 void tt_acceptor_tick(struct tt_acceptor *acceptor, uint64_t now_ns);
+/* The shards are about to end and others will come: what is accepted from now on waits for
+ * tt_acceptor_start(). Shards still give back what they were handed. */
+void tt_acceptor_pause(struct tt_acceptor *acceptor);
 /* Closes the listeners. What waits is refused with 503; what is with the shards stays there. */
 void tt_acceptor_stop(struct tt_acceptor *acceptor);
 struct tt_acceptor_figures tt_acceptor_figures(const struct tt_acceptor *acceptor);

@@ -64,9 +64,9 @@ void tt_clients_destroy(struct tt_clients **clients)
 
 /* ---- asking ---- */
 
-static void fail(struct call *call)
+static void fail(struct call *call, const char *why)
 {
-    tt_exchange_fail(&call->exchange, 503, "unavailable", 1, "clients: out of memory");
+    tt_exchange_fail(&call->exchange, 503, "unavailable", 1, "clients: %s", why);
 }
 
 /* False: there is no memory. */
@@ -92,7 +92,7 @@ static void run_next(struct tt_clients *c)
     struct tt_node *node;
     while (!c->running && (node = tt_list_take_first(&c->waiting)) != NULL) {
         struct call *call = TT_CONTAINER_OF(node, struct call, node);
-        if (!run(c, call)) fail(call);
+        if (!run(c, call)) fail(call, "out of memory");
     }
 }
 
@@ -114,7 +114,7 @@ static void answer(struct tt_clients *c, struct call *call)
     note_end(c, call);
     struct tt_writer text = tt_clients_text(c->parts, (*c->world)->shards_count);
     if (text.data == NULL) {
-        fail(call);
+        fail(call, "out of memory");
         return;
     }
     call->text = text.data;
@@ -137,6 +137,18 @@ void tt_clients_answered(struct tt_clients *c)
     c->caller = NULL;
     free_parts(c);
     run_next(c);
+}
+
+void tt_clients_world_ends(struct tt_clients *c)
+{
+    struct tt_node *node;
+    if (c->caller != NULL) fail(c->caller, "the shards start anew");
+    while ((node = tt_list_take_first(&c->waiting)) != NULL)
+        fail(TT_CONTAINER_OF(node, struct call, node), "the shards start anew");
+    c->caller = NULL;
+    c->running = false;
+    c->open = 0;
+    free_parts(c);
 }
 
 static enum tt_pull call_pull(struct tt_exchange *x, size_t budget, struct tt_slice *slices,
@@ -180,6 +192,8 @@ static struct tt_exchange *ask(struct tt_clients *c, const struct tt_request *re
 {
     struct tt_roster_request wanted;
     char message[TT_CLIENTS_MESSAGE_MAX];
+    if (*c->world == NULL)
+        return tt_reply_error(request, 503, "unavailable", 1, "clients: no shard runs at present");
     if (tt_clients_query(request->query, end, &wanted, message) != TT_OK)
         return tt_reply_error(request, 400, "invalid_parameter", 0, "%s", message);
     if (c->calls == TT_CLIENTS_CALLS_MAX)

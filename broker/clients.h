@@ -30,5 +30,7 @@ struct tt_exchange *tt_clients_list(void *context, const struct tt_request *requ
 struct tt_exchange *tt_clients_end(void *context, const struct tt_request *request);
 /* A shard has answered (ROSTER_DONE). */
 void tt_clients_answered(struct tt_clients *clients);
+/* The shards' threads have ended and their world is about to go: whoever still asks gets 503. */
+void tt_clients_world_ends(struct tt_clients *clients);
 
 #endif

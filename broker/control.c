@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 #include "broker/acceptor.h"
+#include "broker/feed_teller.h"
+#include "broker/kafka/watch.h"
 #include "broker/logger.h"
 #include "broker/operations.h"
 #include "broker/process.h"
@@ -14,6 +16,7 @@
 #include "shard/peers.h"
 
 #define OPERATION_SIGNALS 3u /* of completion tokens; acceptor 1, operations 2 */
+#define OPERATION_KAFKA   4u
 #define TICK_NS           UINT64_C(100000000)
 #define RATIO_NS          UINT64_C(1000000000)
 #define STOP_PATIENCE_NS  UINT64_C(30000000000) /* for closing the logs */
@@ -44,6 +47,11 @@ struct tt_control {
     uint64_t now_ns;
     uint64_t deadline_ns; /* of DELAYING, DRAINING and STOPPING */
     uint32_t started, drained, stopped;
+    bool begun;   /* the first life was: the ready line was printed */
+    bool again;   /* this life ends for another */
+    bool ended;   /* the end was asked for while there was no world */
+    bool polling; /* signals and Kafka's thread can be heard */
+    struct tt_feed_teller teller;
     uint32_t reloads_open; /* shards that have not answered the last reload */
     bool reload_again;     /* SIGHUP came meanwhile */
     struct old_cors *cors; /* all that were made by reloads, until the end */
@@ -88,7 +96,7 @@ enum tt_status tt_control_create(struct tt_control **control,
     }
     c->options = *options;
     c->config = options->config;
-    c->diag = options->diags[options->shards_count];
+    c->diag = options->diags[options->diags_count - 1];
     enum tt_status status = create_io(c, error);
     if (status == TT_OK) {
         int64_t wall_us = tt_io_wall_us(c->io);
@@ -103,9 +111,10 @@ enum tt_status tt_control_create(struct tt_control **control,
     if (status == TT_OK)
         status = tt_operations_create(&c->operations, c->io, c->timers, &c->view, c->diag, error);
     if (status == TT_OK)
-        status = tt_logger_create(&c->logger, options->diags, options->shards_count + 1,
+        status = tt_logger_create(&c->logger, options->diags, options->diags_count,
                                   (enum tt_diag_format)c->config->diag_format);
     c->view.acceptor = c->acceptor;
+    c->view.kafka = options->kafka;
     c->view.logger = c->logger;
     c->view.faults = options->faults;
     if (status != TT_OK) {
@@ -122,7 +131,7 @@ void tt_control_destroy(struct tt_control **control)
     struct tt_control *c = *control;
     if (c == NULL) return;
     /* A start that failed is told in one line, which is not among these. */
-    if (c->world != NULL) tt_logger_drain(c->logger, tt_io_wall_us(c->io));
+    if (c->begun || c->ended) tt_logger_drain(c->logger, tt_io_wall_us(c->io));
     tt_operations_destroy(&c->operations);
     tt_acceptor_destroy(&c->acceptor);
     tt_logger_destroy(&c->logger);
@@ -149,7 +158,17 @@ enum tt_io_kind tt_control_io_kind(const struct tt_control *control)
     return strcmp(tt_io_name(control->io), "epoll") == 0 ? TT_IO_EPOLL : TT_IO_URING;
 }
 
+static void note_reason(struct tt_control *c, enum tt_readiness_reason reason, bool is_so)
+{
+    if (!is_so)
+        c->view.since_ms[reason] = 0;
+    else if (c->view.since_ms[reason] == 0)
+        c->view.since_ms[reason] = c->view.now_ms;
+}
+
 /* ---- phases ---- */
+
+static void reload(struct tt_control *c);
 
 static void post_to_all(struct tt_control *c, const struct tt_message *message)
 {
@@ -157,21 +176,48 @@ static void post_to_all(struct tt_control *c, const struct tt_message *message)
         tt_peers_post(c->world->peers, c->self, i, message);
 }
 
-static void serve(struct tt_control *c)
+/* What supervisors and tests wait for; once. */
+static void tell_ready(const struct tt_control *c)
 {
     char http[TT_ADDRESS_TEXT_MAX], ops[TT_ADDRESS_TEXT_MAX];
-    c->phase = TT_CONTROL_SERVING;
-    c->view.since_ms[TT_READINESS_STARTING] = 0;
-    if (c->view.faults != NULL)
-        tt_diag_write(c->diag, TT_DIAG_WARN, NULL, "test_fault",
-                      "--test-fault: operations on files are made to fail");
-    tt_acceptor_start(c->acceptor, c->world, c->view.connections_max);
-    tt_operations_start(c->operations);
     tt_address_text(tt_acceptor_address(c->acceptor, 0), http);
     tt_address_text(tt_operations_address(c->operations), ops);
     printf("tickertape ready http=%s ops=%s io=%s shards=%u history=%s\n", http, ops,
            tt_io_name(c->io), c->world->shards_count, c->world->history.text);
     fflush(stdout);
+}
+
+static void end_life(struct tt_control *c);
+
+/* Whatever Kafka's thread has to say; also when nothing has changed. */
+static void look_at_kafka(struct tt_control *c)
+{
+    if (c->options.kafka == NULL) return;
+    struct tt_kafka_news news;
+    tt_kafka_watch_news(c->options.kafka, &news);
+    note_reason(c, TT_READINESS_KAFKA_AWAY, news.away);
+    note_reason(c, TT_READINESS_KAFKA_STALE, news.stale && !news.away);
+    if (c->world == NULL || c->phase == TT_CONTROL_STARTING) return;
+    tt_feed_teller_tell(&c->teller, &news);
+    if (news.again && c->phase == TT_CONTROL_SERVING) end_life(c);
+}
+
+static void serve(struct tt_control *c)
+{
+    c->phase = TT_CONTROL_SERVING;
+    c->view.since_ms[TT_READINESS_STARTING] = 0;
+    if (c->view.faults != NULL && !c->begun)
+        tt_diag_write(c->diag, TT_DIAG_WARN, NULL, "test_fault",
+                      "--test-fault: operations on files are made to fail");
+    tt_acceptor_start(c->acceptor, c->world, c->view.connections_max);
+    tt_operations_start(c->operations);
+    if (!c->begun) tell_ready(c);
+    c->begun = true;
+    look_at_kafka(c);
+    if (c->reload_again) {
+        c->reload_again = false;
+        reload(c);
+    }
 }
 
 static void stop(struct tt_control *c)
@@ -180,6 +226,18 @@ static void stop(struct tt_control *c)
     c->phase = TT_CONTROL_STOPPING;
     c->deadline_ns = c->now_ns + STOP_PATIENCE_NS;
     tt_acceptor_stop(c->acceptor);
+    post_to_all(c, &(struct tt_message){.kind = TT_MESSAGE_STOP});
+}
+
+/* The world cannot go on as it is (kafka/watch.h says why). Connections end without a word, as when
+ * a proxy is restarted: clients come back with their cursors, and wait for the next world. */
+static void end_life(struct tt_control *c)
+{
+    c->again = true;
+    c->phase = TT_CONTROL_STOPPING;
+    c->deadline_ns = c->now_ns + STOP_PATIENCE_NS;
+    c->view.since_ms[TT_READINESS_STARTING] = c->view.now_ms;
+    tt_acceptor_pause(c->acceptor);
     post_to_all(c, &(struct tt_message){.kind = TT_MESSAGE_STOP});
 }
 
@@ -211,7 +269,11 @@ static void asked_to_end(struct tt_control *c, int number)
         if (c->config->drain_delay_ms == 0) drain(c);
         return;
     }
-    if (c->phase >= TT_CONTROL_STOPPING) return;
+    if (c->world == NULL || c->again) { /* between two lives nobody has to be drained */
+        c->again = false;
+        c->ended = true;
+    }
+    if (c->phase >= TT_CONTROL_STOPPING || c->world == NULL) return;
     tt_diag_write(c->diag, TT_DIAG_INFO, NULL, "ending_now", "%s: ending without waiting", name);
     stop(c);
 }
@@ -256,7 +318,7 @@ enum tt_status tt_control_make_cors(const struct tt_config *config, struct tt_co
 
 static void apply(struct tt_control *c, const struct tt_config *config)
 {
-    for (uint32_t i = 0; i <= c->options.shards_count; i++)
+    for (uint32_t i = 0; i < c->options.diags_count; i++)
         tt_diag_set_level(c->options.diags[i], (enum tt_diag_level)config->diag_level);
     struct old_cors *old = calloc(1, sizeof(*old));
     struct tt_cors *cors = NULL;
@@ -277,8 +339,8 @@ static void reload(struct tt_control *c)
 {
     char error[TT_CONFIG_ERROR_MAX], names[1024];
     struct tt_config *fresh;
-    if (c->phase != TT_CONTROL_SERVING) return;
-    if (c->reloads_open != 0) {
+    if (c->phase > TT_CONTROL_SERVING && !c->again) return;
+    if (c->reloads_open != 0 || c->phase != TT_CONTROL_SERVING) {
         c->reload_again = true;
         return;
     }
@@ -362,6 +424,7 @@ static void take_message(struct tt_control *c, struct tt_message *message)
         break;
     case TT_MESSAGE_STOPPED: shard_stopped(c); break;
     case TT_MESSAGE_ROSTER_DONE: tt_operations_roster_done(c->operations); break;
+    case TT_MESSAGE_FEED_TAKEN: tt_feed_teller_taken(&c->teller, message->from); break;
     case TT_MESSAGE_HANDOFF:
     case TT_MESSAGE_PUBLISH:
     case TT_MESSAGE_PUBLISHED:
@@ -382,20 +445,11 @@ static void take_message(struct tt_control *c, struct tt_message *message)
     case TT_MESSAGE_ROSTER:
     case TT_MESSAGE_EXIT:
     case TT_MESSAGE_FEED:
-    case TT_MESSAGE_FEED_TAKEN:
     case TT_MESSAGE_RELOAD: TT_UNREACHABLE(); /* none of these goes to the control thread */
     }
 }
 
 /* ---- the tick ---- */
-
-static void note_reason(struct tt_control *c, enum tt_readiness_reason reason, bool is_so)
-{
-    if (!is_so)
-        c->view.since_ms[reason] = 0;
-    else if (c->view.since_ms[reason] == 0)
-        c->view.since_ms[reason] = c->view.now_ms;
-}
 
 /* A share of the shard's own time: its figures are of the end of some turn, not of this moment. */
 static void note_busy(struct tt_control *c, uint32_t shard, const struct tt_shard_metrics *m)
@@ -424,10 +478,22 @@ static void look_at_shards(struct tt_control *c)
     note_reason(c, TT_READINESS_LOG_NO_SPACE, no_space != 0);
 }
 
+static void look_at_partitions(struct tt_control *c)
+{
+    uint64_t backfilling = 0;
+    for (uint32_t i = 0; i < c->world->partitions_count; i++)
+        backfilling += tt_metric_get(&c->world->partitions[i].backfilling);
+    note_reason(c, TT_READINESS_KAFKA_BACKFILLING,
+                backfilling != 0 && c->view.since_ms[TT_READINESS_KAFKA_AWAY] == 0);
+}
+
 static void ticked(struct tt_timer *timer, uint64_t now_ns, void *context)
 {
     struct tt_control *c = context;
-    look_at_shards(c);
+    if (c->world != NULL) {
+        look_at_shards(c);
+        if (c->options.kafka != NULL) look_at_partitions(c);
+    }
     tt_acceptor_tick(c->acceptor, now_ns);
     tt_operations_tick(c->operations);
     tt_timer_arm(c->timers, timer, now_ns + TICK_NS);
@@ -443,6 +509,11 @@ static void take_completions(struct tt_control *c)
         for (unsigned i = 0; i < count; i++) {
             if (tt_acceptor_done(c->acceptor, &done[i], c->now_ns)) continue;
             if (tt_operations_done(c->operations, &done[i])) continue;
+            if (tt_token_operation(done[i].token) == OPERATION_KAFKA) {
+                tt_kafka_watch_heard(c->options.kafka);
+                look_at_kafka(c);
+                continue;
+            }
             TT_ASSERT(tt_token_operation(done[i].token) == OPERATION_SIGNALS);
             take_signals(c);
         }
@@ -464,21 +535,38 @@ static void turn(struct tt_control *c)
     c->view.now_ms = wall_us / 1000;
     tt_diag_set_wall_us(c->diag, wall_us);
     take_completions(c);
-    take_messages(c);
+    if (c->world != NULL) take_messages(c);
     bool more = tt_timers_run(c->timers, c->now_ns, 64) == TT_MORE;
     check_deadline(c);
     more |= tt_operations_flush(c->operations);
     tt_logger_drain(c->logger, wall_us);
-    tt_peers_ring(c->world->peers, c->self, false);
+    if (c->world != NULL) tt_peers_ring(c->world->peers, c->self, false);
     if (more || c->phase == TT_CONTROL_STOPPED) { /* the last submit sends the last wakes */
         tt_io_submit(c->io, 0);
         return;
     }
-    tt_peers_park(c->world->peers, c->self);
     uint64_t until = tt_timers_next_ns(c->timers);
     if (c->deadline_ns != 0 && c->deadline_ns < until) until = c->deadline_ns;
+    if (c->world == NULL) {
+        tt_io_submit(c->io, until);
+        return;
+    }
+    tt_peers_park(c->world->peers, c->self);
     tt_io_submit(c->io, tt_peers_waiting(c->world->peers, c->self) ? 0 : until);
     tt_peers_unpark(c->world->peers, c->self);
+}
+
+/* Signals, Kafka's thread, the tick: from the first turn to the last. */
+static void listen_to_others(struct tt_control *c)
+{
+    c->now_ns = tt_io_now_ns(c->io);
+    if (c->polling) return;
+    c->polling = true;
+    tt_io_poll_in(c->io, c->options.signals, tt_token(OPERATION_SIGNALS, 0, 0));
+    if (c->options.kafka != NULL)
+        tt_io_poll_in(c->io, tt_kafka_watch_descriptor(c->options.kafka),
+                      tt_token(OPERATION_KAFKA, 0, 0));
+    tt_timer_arm(c->timers, &c->tick, c->now_ns + TICK_NS);
 }
 
 enum tt_status tt_control_run(struct tt_control *control, const struct tt_world *world,
@@ -492,10 +580,49 @@ enum tt_status tt_control_run(struct tt_control *control, const struct tt_world 
     c->view.world = world;
     c->view.memory = figures->memory;
     c->view.connections_max = figures->connections_max;
-    c->ratio_ns = c->now_ns = tt_io_now_ns(c->io);
-    tt_io_poll_in(c->io, c->options.signals, tt_token(OPERATION_SIGNALS, 0, 0));
-    tt_timer_arm(c->timers, &c->tick, c->now_ns + TICK_NS);
+    c->phase = TT_CONTROL_STARTING;
+    c->deadline_ns = 0;
+    c->started = c->drained = c->stopped = c->reloads_open = 0;
+    c->again = false;
+    memset(c->busy_ns, 0, sizeof c->busy_ns);
+    memset(c->alive_ns, 0, sizeof c->alive_ns);
+    tt_feed_teller_begin(&c->teller, world);
+    listen_to_others(c);
+    c->ratio_ns = c->now_ns;
+    /* The threads run, or will: they have to be ended in order, whatever happens. */
+    enum tt_status status = tt_operations_world_begins(c->operations);
+    if (status != TT_OK) c->failed = status;
     while (c->phase != TT_CONTROL_STOPPED) turn(c);
     tt_logger_drain(c->logger, tt_io_wall_us(c->io));
     return c->failed;
+}
+
+void tt_control_world_ends(struct tt_control *control)
+{
+    tt_operations_world_ends(control->operations);
+    control->world = control->view.world = NULL;
+    control->view.since_ms[TT_READINESS_LOG_READ_ONLY] = 0;
+    control->view.since_ms[TT_READINESS_LOG_NO_SPACE] = 0;
+    control->view.since_ms[TT_READINESS_KAFKA_BACKFILLING] = 0;
+    control->phase = TT_CONTROL_STARTING;
+    control->deadline_ns = 0;
+}
+
+bool tt_control_again(const struct tt_control *control)
+{
+    return control->again && control->failed == TT_OK;
+}
+
+enum tt_status tt_control_wait_for_plan(struct tt_control *control)
+{
+    struct tt_control *c = control;
+    listen_to_others(c);
+    tt_operations_start(c->operations);
+    while (!c->ended && !tt_kafka_watch_planned(c->options.kafka)) turn(c);
+    return c->ended ? TT_ECLOSED : TT_OK;
+}
+
+const struct tt_cors *tt_control_cors(const struct tt_control *control)
+{
+    return control->cors == NULL ? NULL : control->cors->cors;
 }

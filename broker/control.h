@@ -1,7 +1,9 @@
 /* The control thread: acceptor, operations listener, signals, reload, log lines, and the order in
  * which the process starts, drains and stops.
  *
- * It runs on an io of its own, owns no partition and no client.
+ * It runs on an io of its own, owns no partition and no client. It outlives the shards and their
+ * world: with Kafka there may be several *lives*, one after the other (life.h); in between
+ * operators are served as before, and connections wait.
  *
  *   STARTING   shards create their io; nothing is accepted yet
  *   SERVING    the ready line was printed
@@ -9,6 +11,8 @@
  *   DRAINING   shards send their clients away, and new ones softly too, within --drain-ms
  *   STOPPING   shards close their logs and end; a second signal leads here at once
  *   STOPPED    every shard has said so
+ * A life that ends for another goes from SERVING to STOPPING with the listeners open, and the next
+ * begins with STARTING.
  * Thread: control, but for what is said beside the functions. */
 #ifndef TT_BROKER_CONTROL_H
 #define TT_BROKER_CONTROL_H
@@ -21,6 +25,7 @@
 struct tt_control;
 struct tt_cors;
 struct tt_faults;
+struct tt_kafka_watch;
 
 enum tt_control_phase {
     TT_CONTROL_STARTING = 0,
@@ -34,8 +39,9 @@ enum tt_control_phase {
 struct tt_control_options {
     const struct tt_config *config;
     enum tt_io_kind io_kind;
-    struct tt_diag **diags; /* one for each shard, then the control thread's own; borrowed */
-    uint32_t shards_count;
+    struct tt_diag **diags; /* one for each other thread, then the control thread's own; borrowed */
+    uint32_t diags_count;
+    struct tt_kafka_watch *kafka;   /* null: no Kafka; borrowed */
     int signals;                    /* of tt_process_signals() */
     const struct tt_faults *faults; /* --test-fault, for its metrics; null: none */
     /* For reload: where the configuration came from; borrowed. */
@@ -64,10 +70,19 @@ struct tt_control_figures_start {
     uint64_t connections_max; /* of all shards together */
 };
 /* Serves until every shard has stopped. The shards' threads were started, or will be; world and its
- * peers outlive this call. TT_OK: the end was asked for; others: a shard could not start, *error
- * holds one line. */
+ * peers outlive this call. TT_OK: the end was asked for, or another life (tt_control_again());
+ * others: a shard could not start, *error holds one line. */
 TT_MUST_USE enum tt_status tt_control_run(struct tt_control *control, const struct tt_world *world,
                                           const struct tt_control_figures_start *figures,
                                           char error[TT_CONFIG_ERROR_MAX]);
+/* After tt_control_run() and the end of the shards' threads, before their world goes. */
+void tt_control_world_ends(struct tt_control *control);
+/* Whether the life that ended is to be followed by another. */
+bool tt_control_again(const struct tt_control *control);
+/* Without a world: serves operators until Kafka's thread has made its plan. TT_OK; TT_ECLOSED: the
+ * end was asked for. */
+TT_MUST_USE enum tt_status tt_control_wait_for_plan(struct tt_control *control);
+/* The table of --allow-origin as reloads have left it; null: none has. */
+const struct tt_cors *tt_control_cors(const struct tt_control *control);
 
 #endif

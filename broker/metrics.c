@@ -1,5 +1,6 @@
 #include "broker/metrics.h"
 
+#include "broker/metrics_kafka.h"
 #include "broker/process.h"
 #include "proto/base/assert.h"
 #include "shard/io/faults.h"
@@ -45,10 +46,10 @@ static const struct histogram_row reasons[] = {
 
 size_t tt_metrics_bytes_max(uint32_t shards_count, uint32_t partitions_count)
 {
-    (void)partitions_count;
     size_t lines = ROWS * (1 + (size_t)shards_count) + HISTOGRAMS * (TT_METRIC_BOUNDS + 3) +
                    TT_CLOSE_REASONS + 64;
-    return lines * 256;
+    (void)partitions_count;
+    return lines * 256 + TT_METRICS_KAFKA_BYTES;
 }
 
 static const void *at(const struct tt_operations_view *view, uint32_t shard, size_t offset)
@@ -64,8 +65,8 @@ static uint64_t sum(const struct tt_operations_view *view, size_t offset)
     return total;
 }
 
-static void write_family(struct tt_writer *w, const char *family, const char *type,
-                         const char *help)
+void tt_metrics_write_family(struct tt_writer *w, const char *family, const char *type,
+                             const char *help)
 {
     tt_write_format(w, "# HELP tickertape_%s %s\n# TYPE tickertape_%s %s\n", family, help, family,
                     type);
@@ -85,7 +86,8 @@ static void write_rows(struct tt_writer *w, const struct tt_operations_view *vie
     for (size_t i = 0; i < ROWS; i++) {
         const struct row *r = &rows[i];
         if (i == 0 || strcmp(rows[i - 1].family, r->family) != 0)
-            write_family(w, r->family, r->type == COUNTER ? "counter" : "gauge", r->help);
+            tt_metrics_write_family(w, r->family, r->type == COUNTER ? "counter" : "gauge",
+                                    r->help);
         if (r->scope == SUM) {
             bool labels = r->labels[0] != '\0';
             tt_write_format(w, "tickertape_%s%s%s%s ", r->family, labels ? "{" : "", r->labels,
@@ -103,7 +105,7 @@ static void write_rows(struct tt_writer *w, const struct tt_operations_view *vie
 static void write_reasons(struct tt_writer *w, const struct tt_operations_view *view)
 {
     for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
-        write_family(w, reasons[i].family, "counter", reasons[i].help);
+        tt_metrics_write_family(w, reasons[i].family, "counter", reasons[i].help);
         for (unsigned reason = TT_CLOSE_NONE + 1; reason < TT_CLOSE_REASONS; reason++)
             tt_write_format(
                 w, "tickertape_%s{reason=\"%s\"} %llu\n", reasons[i].family,
@@ -117,7 +119,7 @@ static void write_histograms(struct tt_writer *w, const struct tt_operations_vie
     for (size_t i = 0; i < HISTOGRAMS; i++) {
         const struct histogram_row *h = &histograms[i];
         uint64_t count = 0;
-        write_family(w, h->family, "histogram", h->help);
+        tt_metrics_write_family(w, h->family, "histogram", h->help);
         for (unsigned b = 0; b <= TT_METRIC_BOUNDS; b++) {
             count += sum(view, h->offset + offsetof(struct tt_metric_histogram, buckets) +
                                    b * sizeof(tt_metric));
@@ -137,7 +139,7 @@ static void write_one(struct tt_writer *w, const char *family, const char *type,
                       const char *help)
 {
     if (value == UINT64_MAX) return; /* not known */
-    write_family(w, family, type, help);
+    tt_metrics_write_family(w, family, type, help);
     tt_write_format(w, "tickertape_%s %llu\n", family, (unsigned long long)value);
 }
 
@@ -154,7 +156,7 @@ static void write_faults(struct tt_writer *w, const struct tt_operations_view *v
 static void write_process(struct tt_writer *w, const struct tt_operations_view *view)
 {
     struct tt_acceptor_figures a = tt_acceptor_figures(view->acceptor);
-    write_family(w, "build_info", "gauge", "Version and interface to the kernel.");
+    tt_metrics_write_family(w, "build_info", "gauge", "Version and interface to the kernel.");
     tt_write_format(w, "tickertape_build_info{version=\"" TT_VERSION "\",io=\"%s\"} 1\n",
                     view->io_name);
     write_one(w, "ready", "gauge", tt_operations_ready(view), "1 when /readyz says 200.");
@@ -186,8 +188,8 @@ static void write_process(struct tt_writer *w, const struct tt_operations_view *
 
 static void write_busy(struct tt_writer *w, const struct tt_operations_view *view)
 {
-    write_family(w, "shard_busy_ratio", "gauge",
-                 "Share of the last second in which the shard's loop did not wait.");
+    tt_metrics_write_family(w, "shard_busy_ratio", "gauge",
+                            "Share of the last second in which the shard's loop did not wait.");
     for (uint32_t i = 0; i < view->world->shards_count; i++)
         tt_write_format(w, "tickertape_shard_busy_ratio{shard=\"%u\"} %.4f\n", i,
                         view->busy_ratio[i]);
@@ -196,6 +198,7 @@ static void write_busy(struct tt_writer *w, const struct tt_operations_view *vie
 void tt_metrics_write(struct tt_writer *w, const struct tt_operations_view *view)
 {
     write_process(w, view);
+    if (view->kafka != NULL) tt_metrics_kafka_write(w, view);
     if (view->world == NULL) return;
     write_rows(w, view);
     write_reasons(w, view);

@@ -9,4 +9,8 @@
 size_t tt_metrics_bytes_max(uint32_t shards_count, uint32_t partitions_count);
 void tt_metrics_write(struct tt_writer *w, const struct tt_operations_view *view);
 
+/* The two lines of comments before a family's values. */
+void tt_metrics_write_family(struct tt_writer *w, const char *family, const char *type,
+                             const char *help);
+
 #endif

@@ -21,7 +21,7 @@ struct tt_operations {
     struct tt_connections *connections;
     struct tt_address address;
     tt_socket listener;
-    bool starved;
+    bool begun, starved;
     uint8_t *text; /* of one answer */
     size_t text_bytes;
     struct tt_clients *clients;
@@ -31,9 +31,16 @@ struct tt_operations {
 
 bool tt_operations_ready(const struct tt_operations_view *view)
 {
-    for (unsigned i = 0; i < TT_READINESS_REASONS; i++)
+    for (unsigned i = 0; i < TT_READINESS_DEGRADED_FIRST; i++)
         if (view->since_ms[i] != 0) return false;
     return true;
+}
+
+bool tt_operations_degraded(const struct tt_operations_view *view)
+{
+    for (unsigned i = TT_READINESS_DEGRADED_FIRST; i < TT_READINESS_REASONS; i++)
+        if (view->since_ms[i] != 0) return true;
+    return false;
 }
 
 /* ---- answers ---- */
@@ -157,16 +164,21 @@ static void make_routes(struct tt_operations *o)
     o->routes = (struct tt_routes){o->table, sizeof rows / sizeof rows[0]};
 }
 
+/* Of the longest answer. */
+static size_t text_bytes(uint32_t partitions)
+{
+    size_t metrics_bytes = tt_metrics_bytes_max(TT_SHARDS_MAX, partitions);
+    size_t status_bytes = tt_status_bytes_max(TT_SHARDS_MAX, partitions);
+    return metrics_bytes > status_bytes ? metrics_bytes : status_bytes;
+}
+
 enum tt_status tt_operations_create(struct tt_operations **operations, struct tt_io *io,
                                     struct tt_timers *timers, const struct tt_operations_view *view,
                                     struct tt_diag *diag, char error[TT_CONFIG_ERROR_MAX])
 {
     const struct tt_config *config = view->config;
     struct tt_operations *o = calloc(1, sizeof(*o));
-    uint32_t partitions = (uint32_t)config->log_partitions;
-    size_t metrics_bytes = tt_metrics_bytes_max(TT_SHARDS_MAX, partitions);
-    size_t status_bytes = tt_status_bytes_max(TT_SHARDS_MAX, partitions);
-    size_t bytes = metrics_bytes > status_bytes ? metrics_bytes : status_bytes;
+    size_t bytes = text_bytes(0);
     uint8_t *text = malloc(bytes);
     struct tt_clients *clients = NULL;
     if (o == NULL || text == NULL || tt_clients_create(&clients, &view->world, diag) != TT_OK) {
@@ -220,8 +232,25 @@ const struct tt_address *tt_operations_address(const struct tt_operations *opera
 
 void tt_operations_start(struct tt_operations *operations)
 {
+    if (operations->begun && !operations->starved) return;
+    operations->begun = true;
     operations->starved = false;
     tt_io_accept(operations->io, operations->listener, tt_token(OPERATION, 0, 0));
+}
+
+enum tt_status tt_operations_world_begins(struct tt_operations *operations)
+{
+    size_t bytes = text_bytes(operations->view->world->partitions_count);
+    uint8_t *text = realloc(operations->text, bytes);
+    if (text == NULL) return TT_ENOMEM;
+    operations->text = text;
+    operations->text_bytes = bytes;
+    return TT_OK;
+}
+
+void tt_operations_world_ends(struct tt_operations *operations)
+{
+    tt_clients_world_ends(operations->clients);
 }
 
 bool tt_operations_done(struct tt_operations *operations, const struct tt_done *done)

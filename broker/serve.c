@@ -1,18 +1,15 @@
 #include "broker/serve.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "broker/control.h"
-#include "broker/logs.h"
-#include "broker/memory.h"
+#include "broker/kafka/watch.h"
+#include "broker/life.h"
 #include "broker/process.h"
-#include "proto/base/assert.h"
 #include "shard/http/cors.h"
 #include "shard/io/faults.h"
-#include "shard/peers.h"
 #include "shard/replay/files.h"
 
 /* Descriptors that are no clients: operators, listeners, rings, wakes, segments, standard streams.
@@ -26,25 +23,16 @@
 #define HEAD_BYTES_MAX         (16u << 10)
 #define HEADERS_MAX            100u
 
-struct thread {
-    pthread_t id;
-    struct tt_shard *shard;
-    int cpu; /* -1: not pinned */
-    uint32_t index;
-};
-
 struct serving {
     const struct tt_config *config;
-    struct tt_processors processors;
-    struct tt_world world;
-    struct tt_diag *diags[TT_SHARDS_MAX + 1];
-    struct thread threads[TT_SHARDS_MAX];
-    uint32_t threads_started;
+    struct tt_diag *diags[TT_SHARDS_MAX + 2]; /* of shards; Kafka's thread, if any; control */
+    uint32_t diags_count;
+    uint32_t shards_count;
     struct tt_control *control;
-    struct tt_logs *logs;
+    struct tt_kafka_watch *kafka; /* null: an embedded log */
     struct tt_cors *cors;
     struct tt_faults *faults;        /* --test-fault; null: none */
-    struct tt_shard_options options; /* of every shard, but for its processor */
+    struct tt_shard_options options; /* of every shard, but for what its life says */
     uint64_t connections_max;        /* of all shards */
     char *error;
 };
@@ -57,7 +45,7 @@ struct serving {
 static void size_connections(struct serving *s, uint32_t descriptors)
 {
     const struct tt_config *config = s->config;
-    uint32_t shards = s->world.shards_count;
+    uint32_t shards = s->shards_count;
     uint32_t reserved = DESCRIPTORS_RESERVED + shards * DESCRIPTORS_A_SHARD;
     uint32_t usable = descriptors > 2 * reserved ? descriptors - reserved : descriptors / 2;
     bool epoll = tt_control_io_kind(s->control) == TT_IO_EPOLL;
@@ -69,7 +57,7 @@ static void size_connections(struct serving *s, uint32_t descriptors)
     s->options.io.sockets_max = (uint32_t)each;
     s->options.connections.connections_max = (uint32_t)each;
     s->options.clients_max = (uint32_t)config->max_clients;
-    struct tt_diag *diag = s->diags[shards];
+    struct tt_diag *diag = s->diags[s->diags_count - 1];
     if (config->max_clients > s->connections_max)
         tt_diag_write(diag, TT_DIAG_WARN, NULL, "clients_clamped",
                       "--max-clients=%llu is more than %s can hold with a limit of %u descriptors; "
@@ -87,12 +75,11 @@ static void size_connections(struct serving *s, uint32_t descriptors)
 static void fill_options(struct serving *s, enum tt_io_kind kind)
 {
     const struct tt_config *c = s->config;
-    uint32_t owned = (uint32_t)(c->log_partitions / s->world.shards_count) + 1;
     s->options = (struct tt_shard_options){
         .io = {.kind = kind,
                .recv_buffer_bytes = RECV_BUFFER_BYTES,
                .recv_buffers = RECV_BUFFERS,
-               .files_max = TT_FILES_OPEN_MAX + 32 + owned * 8,
+               .files_max = TT_FILES_OPEN_MAX + 32,
                .faults = s->faults},
         .connections = {.head_bytes_max = HEAD_BYTES_MAX,
                         .headers_max = HEADERS_MAX,
@@ -126,54 +113,6 @@ static void fill_options(struct serving *s, enum tt_io_kind kind)
     };
 }
 
-/* ---- threads ---- */
-
-static void *run_shard(void *context)
-{
-    struct thread *t = context;
-    char name[16];
-    snprintf(name, sizeof(name), "shard-%u", t->index);
-    pthread_setname_np(pthread_self(), name);
-    if (t->cpu >= 0) tt_process_pin((uint16_t)t->cpu);
-    tt_shard_run(t->shard);
-    return NULL;
-}
-
-static enum tt_status create_shards(struct serving *s)
-{
-    bool pinned = s->world.shards_count <= s->processors.count;
-    for (uint32_t i = 0; i < s->world.shards_count; i++) {
-        struct tt_shard_options options = s->options;
-        options.cpu = pinned ? s->processors.list[i] : -1;
-        s->threads[i] = (struct thread){.cpu = options.cpu, .index = i};
-        enum tt_status status =
-            tt_shard_create(&s->world.shards[i], &s->world, i, &options, s->diags[i]);
-        if (status != TT_OK) {
-            snprintf(s->error, TT_CONFIG_ERROR_MAX, "shard %u: %s", i, tt_status_text(status));
-            return status;
-        }
-        s->threads[i].shard = s->world.shards[i];
-    }
-    return TT_OK;
-}
-
-static enum tt_status start_threads(struct serving *s)
-{
-    uint32_t shards = s->world.shards_count;
-    for (; s->threads_started < shards; s->threads_started++) {
-        struct thread *t = &s->threads[s->threads_started];
-        int failure = pthread_create(&t->id, NULL, run_shard, t);
-        if (failure != 0) {
-            /* The others wait for a world that will never be complete: end as after a crash; the
-             * log was not written yet. */
-            fprintf(stderr, "tickertape: thread of shard %u: %s\n", t->index, strerror(failure));
-            _Exit(EXIT_FAILURE);
-        }
-    }
-    if (s->processors.count > shards) tt_process_pin_from(&s->processors, shards);
-    return TT_OK;
-}
-
 /* ---- --test-fault ---- */
 
 static enum tt_status plan_faults(struct serving *s)
@@ -198,75 +137,100 @@ static void tell_faults(struct serving *s)
     tt_faults_destroy(&s->faults);
 }
 
-/* ---- one life ---- */
+/* ---- all lives ---- */
 
-static enum tt_status prepare(struct serving *s, const struct tt_control_options *control,
+static enum tt_status create_diags(struct serving *s)
+{
+    for (uint32_t i = 0; i < s->diags_count; i++) {
+        uint32_t thread = i < s->shards_count       ? i
+                          : i + 1 == s->diags_count ? TT_DIAG_CONTROL
+                                                    : TT_DIAG_KAFKA;
+        enum tt_status status = tt_diag_create(&s->diags[i], thread);
+        if (status != TT_OK) return status;
+        tt_diag_set_level(s->diags[i], (enum tt_diag_level)s->config->diag_level);
+    }
+    return TT_OK;
+}
+
+/* What outlives shards. */
+static enum tt_status prepare(struct serving *s, struct tt_control_options *control,
                               uint32_t descriptors)
 {
-    const struct tt_config *config = s->config;
-    uint32_t shards = s->world.shards_count;
-    TT_ASSERT(shards > 0);
-    for (uint32_t i = 0; i <= shards; i++) {
-        enum tt_status status = tt_diag_create(&s->diags[i], i < shards ? i : TT_DIAG_CONTROL);
-        if (status != TT_OK) return status;
-        tt_diag_set_level(s->diags[i], (enum tt_diag_level)config->diag_level);
-    }
-    enum tt_status status = tt_control_create(&s->control, control, s->error);
+    bool kafka = s->config->kafka_brokers.count != 0;
+    s->diags_count = s->shards_count + (kafka ? 2 : 1);
+    enum tt_status status = create_diags(s);
+    if (status == TT_OK) status = plan_faults(s);
+    if (status == TT_OK && kafka)
+        status = tt_kafka_watch_create(&s->kafka, s->config, s->shards_count, s->faults,
+                                       s->diags[s->shards_count], s->error);
     if (status != TT_OK) return status;
-    status = tt_control_make_cors(config, &s->cors);
+    control->diags = s->diags;
+    control->diags_count = s->diags_count;
+    control->kafka = s->kafka;
+    control->faults = s->faults;
+    status = tt_control_create(&s->control, control, s->error);
+    if (status != TT_OK) return status;
+    status = tt_control_make_cors(s->config, &s->cors);
     if (status != TT_OK) return status;
     fill_options(s, tt_control_io_kind(s->control));
     size_connections(s, descriptors);
-    s->world.shards = calloc(shards, sizeof(*s->world.shards));
-    if (s->world.shards == NULL) return TT_ENOMEM;
-    status = tt_logs_open(&s->logs, config, NULL, 0, s->faults, tt_control_io(s->control),
-                          &s->world, s->diags[shards], s->error);
-    if (status != TT_OK) return status;
-    status = tt_peers_create(&s->world.peers, shards);
-    if (status != TT_OK) return status;
-    tt_peers_join(s->world.peers, tt_peers_control(s->world.peers), tt_control_io(s->control));
-    return create_shards(s);
+    return TT_OK;
+}
+
+static enum tt_status live(struct serving *s, const struct tt_processors *processors)
+{
+    const struct tt_life_options options = {.config = s->config,
+                                            .processors = processors,
+                                            .control = s->control,
+                                            .kafka = s->kafka,
+                                            .faults = s->faults,
+                                            .diags = s->diags,
+                                            .diags_count = s->diags_count,
+                                            .shards_count = s->shards_count,
+                                            .shard = &s->options,
+                                            .connections_max = s->connections_max};
+    enum tt_status status;
+    do {
+        if (s->kafka != NULL) {
+            tt_kafka_watch_ask_plan(s->kafka);
+            status = tt_control_wait_for_plan(s->control);
+            if (status == TT_OK) status = tt_kafka_watch_plan_status(s->kafka, s->error);
+            if (status != TT_OK) return status == TT_ECLOSED ? TT_OK : status;
+        }
+        const struct tt_cors *cors = tt_control_cors(s->control);
+        if (cors != NULL) s->options.connections.cors = cors;
+        status = tt_life_run(&options, s->error);
+    } while (status == TT_OK && tt_control_again(s->control));
+    return status;
 }
 
 static void tear_down(struct serving *s)
 {
-    for (uint32_t i = 0; i < s->threads_started; i++) pthread_join(s->threads[i].id, NULL);
-    uint32_t shards = s->world.shards_count;
-    for (uint32_t i = 0; s->world.shards != NULL && i < shards; i++)
-        tt_shard_destroy(&s->world.shards[i]);
+    /* Its last lines are written by the control thread's logger. */
+    if (s->kafka != NULL) tt_kafka_watch_stop(s->kafka);
     tt_control_destroy(&s->control);
-    if (s->world.peers != NULL) tt_peers_destroy(&s->world.peers);
-    if (s->logs != NULL) tt_logs_close(&s->logs);
+    tt_kafka_watch_destroy(&s->kafka);
     if (s->cors != NULL) tt_cors_destroy(&s->cors);
-    free(s->world.shards);
-    for (uint32_t i = 0; i <= shards; i++) tt_diag_destroy(&s->diags[i]);
+    for (uint32_t i = 0; i < s->diags_count; i++) tt_diag_destroy(&s->diags[i]);
 }
 
 /* *retry: some shard could not have io_uring, although the control thread could. */
-static enum tt_status live(const struct tt_config *config, enum tt_io_kind kind,
-                           const struct tt_processors *processors, uint32_t descriptors,
-                           struct tt_control_options control, bool *retry,
-                           char error[TT_CONFIG_ERROR_MAX])
+static enum tt_status run(const struct tt_config *config, enum tt_io_kind kind,
+                          const struct tt_processors *processors, uint32_t descriptors,
+                          struct tt_control_options control, bool *retry,
+                          char error[TT_CONFIG_ERROR_MAX])
 {
     struct serving *s = calloc(1, sizeof(*s));
     if (s == NULL) return TT_ENOMEM;
     s->config = config;
-    s->processors = *processors;
     s->error = error;
-    s->world.shards_count = config->shards != 0                  ? (uint32_t)config->shards
-                            : processors->usable < TT_SHARDS_MAX ? processors->usable
-                                                                 : TT_SHARDS_MAX;
+    s->shards_count = config->shards != 0                  ? (uint32_t)config->shards
+                      : processors->usable < TT_SHARDS_MAX ? processors->usable
+                                                           : TT_SHARDS_MAX;
     control.io_kind = kind;
-    control.diags = s->diags;
-    control.shards_count = s->world.shards_count;
-    enum tt_status status = plan_faults(s);
-    control.faults = s->faults;
-    if (status == TT_OK) status = prepare(s, &control, descriptors);
-    if (status == TT_OK) status = start_threads(s);
+    enum tt_status status = prepare(s, &control, descriptors);
     if (status == TT_OK) {
-        struct tt_control_figures_start figures = {.connections_max = s->connections_max};
-        tt_memory_bound(s->config, &s->options, &s->world, &figures.memory);
-        status = tt_control_run(s->control, &s->world, &figures, error);
+        status = live(s, processors);
         *retry =
             status != TT_OK && kind == TT_IO_AUTO && tt_control_io_kind(s->control) == TT_IO_URING;
     }
@@ -297,13 +261,13 @@ enum tt_status tt_serve(const struct tt_config *config, int arguments_count, cha
     tt_process_processors(&processors);
     bool retry = false;
     status =
-        live(config, (enum tt_io_kind)config->io, &processors, descriptors, control, &retry, error);
+        run(config, (enum tt_io_kind)config->io, &processors, descriptors, control, &retry, error);
     if (retry) {
         fprintf(stderr,
                 "tickertape: io_uring is not to be had for every shard (%s); epoll is used\n",
                 error);
         error[0] = '\0';
-        status = live(config, TT_IO_EPOLL, &processors, descriptors, control, &retry, error);
+        status = run(config, TT_IO_EPOLL, &processors, descriptors, control, &retry, error);
     }
     if (status != TT_OK && error[0] == '\0')
         snprintf(error, TT_CONFIG_ERROR_MAX, "%s", tt_status_text(status));

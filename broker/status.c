@@ -1,12 +1,13 @@
 #include "broker/status.h"
 
 #include "broker/process.h"
+#include "broker/status_kafka.h"
 #include "proto/base/assert.h"
 #include "store/tail.h"
 
 size_t tt_status_bytes_max(uint32_t shards_count, uint32_t partitions_count)
 {
-    return 8192 + shards_count * (size_t)1024 + partitions_count * (size_t)256;
+    return 8192 + shards_count * (size_t)1024 + partitions_count * TT_STATUS_PARTITION_BYTES;
 }
 
 static const char *phase_text(const struct tt_operations_view *view)
@@ -31,13 +32,17 @@ static void write_partitions(struct tt_writer *w, const struct tt_operations_vie
 void tt_status_write_readiness(struct tt_writer *w, const struct tt_operations_view *view)
 {
     static const char *const texts[TT_READINESS_REASONS][2] = {
+        [TT_READINESS_KAFKA_AWAY] = {"kafka", "away"},
+        [TT_READINESS_KAFKA_BACKFILLING] = {"kafka", "backfilling"},
+        [TT_READINESS_KAFKA_STALE] = {"kafka", "stale"},
         [TT_READINESS_STARTING] = {"broker", "starting"},
         [TT_READINESS_DRAINING] = {"broker", "draining"},
         [TT_READINESS_LOG_READ_ONLY] = {"log", "read_only"},
         [TT_READINESS_LOG_NO_SPACE] = {"log", "no_space"},
     };
-    tt_write_format(w, "{\"ready\":%s,\"degraded\":false,\"reasons\":[",
-                    tt_operations_ready(view) ? "true" : "false");
+    tt_write_format(w, "{\"ready\":%s,\"degraded\":%s,\"reasons\":[",
+                    tt_operations_ready(view) ? "true" : "false",
+                    tt_operations_degraded(view) ? "true" : "false");
     bool first = true;
     for (unsigned i = 0; i < TT_READINESS_REASONS; i++) {
         if (view->since_ms[i] == 0) continue;
@@ -45,6 +50,7 @@ void tt_status_write_readiness(struct tt_writer *w, const struct tt_operations_v
                         texts[i][0], texts[i][1], (long long)view->since_ms[i]);
         if (i == TT_READINESS_LOG_READ_ONLY) write_partitions(w, view, TT_PARTITION_READ_ONLY);
         if (i == TT_READINESS_LOG_NO_SPACE) write_partitions(w, view, TT_PARTITION_NO_SPACE);
+        if (i >= TT_READINESS_KAFKA_AWAY) tt_status_kafka_write_reason(w, view, i);
         tt_write_char(w, '}');
         first = false;
     }
@@ -88,14 +94,21 @@ static void write_partition(struct tt_writer *w, const struct tt_operations_view
                             uint32_t index)
 {
     const struct tt_partition *p = &view->world->partitions[index];
+    tt_write_text(w, index == 0 ? "{" : ",{");
+    if (view->kafka != NULL) {
+        tt_write_text(w, "\"topic\":");
+        tt_write_json_string(w, tt_bytes_text(view->world->topics[p->topic].name));
+        tt_write_char(w, ',');
+    }
     tt_write_format(w,
-                    "%s{\"partition\":%u,\"shard\":%u,\"oldest\":%llu,\"head\":%llu,"
-                    "\"writtenPlace\":%llu,\"durablePlace\":%llu}",
-                    index == 0 ? "" : ",", index, p->owner,
-                    (unsigned long long)tt_tail_oldest_offset(p->tail),
+                    "\"partition\":%u,\"shard\":%u,\"oldest\":%llu,\"head\":%llu,"
+                    "\"writtenPlace\":%llu,\"durablePlace\":%llu",
+                    p->number, p->owner, (unsigned long long)tt_tail_oldest_offset(p->tail),
                     (unsigned long long)tt_tail_head_offset(p->tail),
                     (unsigned long long)tt_tail_written_place(p->tail),
                     (unsigned long long)tt_tail_durable_place(p->tail));
+    if (view->kafka != NULL) tt_status_kafka_write_partition(w, p);
+    tt_write_char(w, '}');
 }
 
 /* What is resident, what may be, and of which parts that is the sum. */
@@ -158,7 +171,9 @@ void tt_status_write(struct tt_writer *w, const struct tt_operations_view *view)
     write_u64(w, "valuesMemoryBytes", values);
     write_u64(w, "indexMemoryBytes", indexes);
     write_u64(w, "freeBytes", tt_process_free_bytes(c->data));
-    tt_write_text(w, "},\"readiness\":");
+    tt_write_char(w, '}');
+    if (view->kafka != NULL) tt_status_kafka_write(w, view);
+    tt_write_text(w, ",\"readiness\":");
     tt_status_write_readiness(w, view);
     tt_write_text(w, ",\"shards\":[");
     for (uint32_t i = 0; i < shards; i++) write_shard(w, view, i);

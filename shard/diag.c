@@ -137,12 +137,10 @@ static void write_time(struct tt_writer *w, int64_t wall_us)
                     of_day / 60000 % 60, of_day / 1000 % 60, of_day % 1000);
 }
 
-static void write_thread(struct tt_writer *w, uint32_t thread)
+/* Of a thread that is no shard; null: it is one. */
+static const char *thread_name(uint32_t thread)
 {
-    if (thread == TT_DIAG_CONTROL)
-        tt_write_text(w, "control");
-    else
-        tt_write_u64(w, thread);
+    return thread == TT_DIAG_CONTROL ? "control" : thread == TT_DIAG_KAFKA ? "kafka" : NULL;
 }
 
 void tt_diag_line_text(struct tt_writer *w, const struct tt_diag_line *line)
@@ -151,7 +149,11 @@ void tt_diag_line_text(struct tt_writer *w, const struct tt_diag_line *line)
     tt_write_char(w, ' ');
     tt_write_text(w, tt_diag_level_text(line->level));
     tt_write_text(w, " shard=");
-    write_thread(w, line->thread);
+    const char *name = thread_name(line->thread);
+    if (name != NULL)
+        tt_write_text(w, name);
+    else
+        tt_write_u64(w, line->thread);
     tt_write_text(w, " code=");
     tt_write_text(w, line->code);
     if (line->peer.family != TT_ADDRESS_NONE) {
@@ -178,8 +180,9 @@ void tt_diag_line_json(struct tt_writer *w, const struct tt_diag_line *line)
     tt_write_text(w, "\",\"level\":\"");
     tt_write_text(w, tt_diag_level_text(line->level));
     tt_write_text(w, "\",\"shard\":");
-    if (line->thread == TT_DIAG_CONTROL)
-        tt_write_text(w, "\"control\"");
+    const char *name = thread_name(line->thread);
+    if (name != NULL)
+        tt_write_json_string(w, tt_bytes_text(name));
     else
         tt_write_u64(w, line->thread);
     tt_write_text(w, ",\"code\":");

@@ -27,7 +27,7 @@ struct tt_diag;
 
 struct tt_diag_line {
     int64_t wall_us;
-    uint32_t thread; /* number of the shard, or TT_DIAG_CONTROL */
+    uint32_t thread; /* number of the shard, TT_DIAG_CONTROL or TT_DIAG_KAFKA */
     uint16_t message_bytes;
     uint8_t level;       /* enum tt_diag_level */
     struct tt_peer peer; /* family TT_ADDRESS_NONE: none */
@@ -35,6 +35,7 @@ struct tt_diag_line {
     char message[TT_DIAG_MESSAGE_MAX]; /* not terminated */
 };
 #define TT_DIAG_CONTROL UINT32_MAX
+#define TT_DIAG_KAFKA   (UINT32_MAX - 1)
 
 /* thread: shown in the lines. Thread: start-up. TT_OK, TT_ENOMEM. */
 TT_MUST_USE enum tt_status tt_diag_create(struct tt_diag **diag, uint32_t thread);
