@@ -22,14 +22,14 @@ static struct tt_writer scratch;
 static struct tt_event event;
 static enum tt_kafka_skip skip;
 
-static void header(const char *name, const char *value)
+static inline void header(const char *name, const char *value)
 {
     headers[headers_count++] =
         (struct tt_kafka_header){name, value, value == NULL ? 0 : strlen(value)};
 }
 
 /* A topic with the lines of its section ("key = value\n...", or null), as the broker makes it. */
-static void rig_topic(const char *name, const char *section)
+static inline void rig_topic(const char *name, const char *section)
 {
     char text[512] = "", error[TT_CONFIG_ERROR_MAX] = "", path[] = "/tmp/tickertape-rig-XXXXXX";
     char option[64], brokers[] = "--kafka-brokers=k:1", topic[300], limit[64];
