@@ -73,6 +73,22 @@ static enum tt_status part_of(const struct map *map, const struct tt_kafka_part 
     return TT_OK;
 }
 
+/* Prefix, key, suffix: what most templates are. */
+static enum tt_status key_channel(const struct map *map, struct tt_bytes *channel)
+{
+    struct tt_bytes prefix, suffix;
+    const struct tt_bytes key = key_of(map);
+    struct tt_writer w;
+    (void)tt_kafka_template_variable(&map->settings->channel, &prefix, &suffix);
+    if (key.size == 0) return TT_END;
+    if (key.size > TT_CHANNEL_BYTES_MAX - prefix.size - suffix.size)
+        return refuse(map, TT_KAFKA_SKIP_CHANNEL);
+    if (take(map, prefix.size + key.size + suffix.size, &w) != TT_OK) return TT_FULL;
+    uint8_t *at = tt_put_bytes(tt_put_bytes(tt_put_bytes(w.data, prefix), key), suffix);
+    *channel = tt_bytes(w.data, (size_t)(at - w.data));
+    return TT_OK;
+}
+
 /* Of several parts. */
 static enum tt_status join_channel(const struct map *map, struct tt_bytes *channel)
 {
@@ -96,8 +112,9 @@ static enum tt_status set_channel(const struct map *map)
 {
     const struct tt_kafka_template *t = &map->settings->channel;
     struct tt_bytes *channel = &map->event->channel;
-    enum tt_status status =
-        t->parts_count == 1 ? part_of(map, &t->parts[0], channel) : join_channel(map, channel);
+    enum tt_status status = t->parts_count == 1 ? part_of(map, &t->parts[0], channel)
+                            : t->key_only       ? key_channel(map, channel)
+                                                : join_channel(map, channel);
     if (status == TT_END) {
         *channel = tt_bytes_text(map->settings->name);
         status = TT_OK;
@@ -134,34 +151,33 @@ static bool is_passed_on(const struct tt_kafka_topic_settings *s,
 /* The JSON object of those that are passed on. */
 static enum tt_status set_headers(const struct map *map)
 {
-    struct tt_bytes name, value;
+    struct {
+        struct tt_bytes text;
+        size_t bytes;
+    } texts[2 * TT_HEADERS_MAX]; /* names and values by turns */
     size_t bytes = 1;
     unsigned count = 0;
     for (uint32_t i = 0; i < map->headers_count; i++) {
         const struct tt_kafka_header *header = &map->headers[i];
         if (!is_passed_on(map->settings, header)) continue;
-        if (++count > TT_HEADERS_MAX) return refuse(map, TT_KAFKA_SKIP_HEADERS_TOO_MANY);
-        name = tt_bytes_text(header->name);
-        value = tt_bytes(header->value, header->value == NULL ? 0 : header->size);
-        if (value.size > TT_HEADERS_BYTES_MAX || name.size > TT_HEADERS_BYTES_MAX)
-            return refuse(map, TT_KAFKA_SKIP_HEADERS_TOO_LARGE);
-        size_t name_bytes = tt_kafka_json_string_bytes(name);
-        size_t value_bytes = tt_kafka_json_string_bytes(value);
-        if (name_bytes == 0 || value_bytes == 0) return refuse(map, TT_KAFKA_SKIP_HEADER_NOT_UTF8);
-        bytes += name_bytes + value_bytes + 2; /* the colon, and a comma or the closing brace */
+        if (count == 2 * TT_HEADERS_MAX) return refuse(map, TT_KAFKA_SKIP_HEADERS_TOO_MANY);
+        texts[count].text = tt_bytes_text(header->name);
+        texts[count + 1].text = tt_bytes(header->value, header->value == NULL ? 0 : header->size);
+        for (unsigned end = count + 2; count != end; count++) {
+            if (texts[count].text.size > TT_HEADERS_BYTES_MAX)
+                return refuse(map, TT_KAFKA_SKIP_HEADERS_TOO_LARGE);
+            texts[count].bytes = tt_kafka_json_string_bytes(texts[count].text);
+            if (texts[count].bytes == 0) return refuse(map, TT_KAFKA_SKIP_HEADER_NOT_UTF8);
+            bytes += texts[count].bytes + 1; /* the colon; a comma or the closing brace */
+        }
     }
     if (count == 0) return TT_OK;
     if (bytes > TT_HEADERS_BYTES_MAX) return refuse(map, TT_KAFKA_SKIP_HEADERS_TOO_LARGE);
     struct tt_writer w;
     if (take(map, bytes, &w) != TT_OK) return TT_FULL;
-    for (uint32_t i = 0; i < map->headers_count; i++) {
-        const struct tt_kafka_header *header = &map->headers[i];
-        if (!is_passed_on(map->settings, header)) continue;
-        tt_write_char(&w, w.size == 0 ? '{' : ',');
-        tt_kafka_write_json_string(&w, tt_bytes_text(header->name));
-        tt_write_char(&w, ':');
-        tt_kafka_write_json_string(
-            &w, tt_bytes(header->value, header->value == NULL ? 0 : header->size));
+    for (unsigned i = 0; i < count; i++) {
+        tt_write_char(&w, i == 0 ? '{' : i % 2 == 0 ? ',' : ':');
+        tt_kafka_write_json_string(&w, texts[i].text, texts[i].bytes);
     }
     tt_write_char(&w, '}');
     map->event->headers = tt_writer_bytes(&w);
@@ -232,7 +248,7 @@ static enum tt_status set_text(const struct map *map, struct tt_bytes value)
     if (bytes == 0) return refuse(map, TT_KAFKA_SKIP_TEXT_NOT_UTF8);
     if (bytes > map->settings->event_bytes_max) return refuse(map, TT_KAFKA_SKIP_TOO_LARGE);
     if (take(map, bytes, &text) != TT_OK) return TT_FULL;
-    tt_kafka_write_json_string(&text, value);
+    tt_kafka_write_json_string(&text, value, bytes);
     map->event->payload = tt_writer_bytes(&text);
     return TT_OK;
 }
@@ -243,8 +259,8 @@ static enum tt_status set_binary(const struct map *map, struct tt_bytes value)
     size_t bytes = TT_KAFKA_BASE64_BYTES(value.size);
     if (bytes > map->settings->event_bytes_max) return refuse(map, TT_KAFKA_SKIP_TOO_LARGE);
     if (take(map, bytes, &text) != TT_OK) return TT_FULL;
-    tt_kafka_write_base64(&text, value);
-    map->event->payload = tt_writer_bytes(&text);
+    tt_kafka_put_base64(text.data, value);
+    map->event->payload = tt_bytes(text.data, bytes);
     map->event->flags |= TT_EVENT_BINARY;
     return TT_OK;
 }
@@ -320,7 +336,7 @@ enum tt_status tt_kafka_map(const struct tt_kafka_topic_settings *settings,
                            : m->timestamp_ms > TIMESTAMP_MS_MAX ? TIMESTAMP_MS_MAX
                                                                 : m->timestamp_ms;
     *event = (struct tt_event){
-        .type = tt_bytes_text(settings->type),
+        .type = tt_bytes(settings->type, settings->type_bytes),
         .timestamp_ms = timestamp_ms,
         .taken_us = timestamp_ms * 1000,
     };

@@ -73,6 +73,7 @@ enum tt_status tt_kafka_template_make(struct tt_kafka_template *t, const char *t
         if (status != TT_OK) return status;
         text += inside + 2;
     }
+    t->key_only = t->variables == 1 && !t->headers;
     return check(t, why);
 }
 

@@ -26,6 +26,7 @@ struct tt_kafka_template {
     unsigned parts_count;
     unsigned variables; /* parts that are not text */
     bool headers;       /* some are headers */
+    bool key_only;      /* the one variable is the key */
     uint16_t bytes;
     char text[TT_KAFKA_TEMPLATE_BYTES_MAX];
 };

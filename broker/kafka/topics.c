@@ -132,6 +132,7 @@ bool tt_kafka_topic_is_keyed(const struct tt_kafka_topic_settings *settings,
 static enum tt_status check_together(struct tt_kafka_topic_settings *s, struct tt_writer *why)
 {
     struct tt_bytes prefix, suffix;
+    s->type_bytes = (uint8_t)strlen(s->type);
     s->reads_headers = s->headers != TT_KAFKA_HEADERS_NONE || s->type_header[0] != '\0' ||
                        s->conflate_header[0] != '\0' || s->op_header[0] != '\0' ||
                        s->channel.headers;

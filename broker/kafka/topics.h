@@ -43,6 +43,7 @@ struct tt_kafka_topic_settings {
     size_t event_bytes_max;
     struct tt_kafka_template channel;
     char type[TT_TYPE_BYTES_MAX + 1]; /* where no header says */
+    uint8_t type_bytes;
     /* Names of the headers with a meaning; empty: there is none. */
     char type_header[TT_KAFKA_HEADER_NAME_MAX + 1];
     char conflate_header[TT_KAFKA_HEADER_NAME_MAX + 1];

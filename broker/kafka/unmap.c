@@ -146,7 +146,7 @@ static enum tt_status set_envelope(const struct unmap *u)
     tt_write_text(&w, "{\"type\":\"");
     tt_write_bytes(&w, e->type);
     tt_write_text(&w, "\",\"channel\":");
-    tt_kafka_write_json_string(&w, e->channel);
+    tt_kafka_write_json_string(&w, e->channel, tt_kafka_json_string_bytes(e->channel));
     tt_write_text(&w, ",\"payload\":");
     tt_write_bytes(&w, e->payload);
     if ((e->flags & TT_EVENT_TIMESTAMP_GIVEN) != 0) {

@@ -1,5 +1,7 @@
 #include "broker/kafka/value.h"
 
+#include "proto/wire/json.h"
+
 /* Behind a backslash; 0: no short form, or none needed. */
 static char short_escape(uint8_t c)
 {
@@ -15,38 +17,44 @@ static char short_escape(uint8_t c)
     }
 }
 
-static bool is_escaped(uint8_t c)
-{
-    return c < 0x20 || c == '"' || c == '\\';
-}
-
 size_t tt_kafka_json_string_bytes(struct tt_bytes text)
 {
-    if (!tt_bytes_is_utf8(text)) return 0;
-    size_t bytes = text.size + 2;
-    for (size_t i = 0; i < text.size; i++)
-        if (is_escaped(text.data[i])) bytes += short_escape(text.data[i]) != 0 ? 1 : 5;
-    return bytes;
+    size_t bytes = text.size + 2, at = tt_json_plain_bytes(text);
+    bool ascii = true;
+    for (; at != text.size; at += tt_json_plain_bytes(tt_bytes_from(text, at))) {
+        uint8_t c = text.data[at++];
+        if (c >= 0x80)
+            ascii = false;
+        else
+            bytes += short_escape(c) != 0 ? 1 : 5;
+    }
+    return ascii || tt_bytes_is_utf8(text) ? bytes : 0;
 }
 
-void tt_kafka_write_json_string(struct tt_writer *w, struct tt_bytes text)
+static void write_escape(struct tt_writer *w, uint8_t c)
 {
-    size_t begun = 0;
+    char letter = short_escape(c);
+    tt_write_char(w, '\\');
+    if (letter != 0) {
+        tt_write_char(w, letter);
+        return;
+    }
+    tt_write_text(w, "u00");
+    tt_write_char(w, "0123456789abcdef"[c >> 4]);
+    tt_write_char(w, "0123456789abcdef"[c & 15]);
+}
+
+void tt_kafka_write_json_string(struct tt_writer *w, struct tt_bytes text, size_t bytes)
+{
+    size_t begun = 0, at = text.size;
     tt_write_char(w, '"');
-    for (size_t i = 0; i < text.size; i++) {
-        uint8_t c = text.data[i];
-        if (!is_escaped(c)) continue;
-        tt_write(w, text.data + begun, i - begun);
-        begun = i + 1;
-        tt_write_char(w, '\\');
-        char letter = short_escape(c);
-        if (letter != 0) {
-            tt_write_char(w, letter);
-            continue;
-        }
-        tt_write_text(w, "u00");
-        tt_write_char(w, "0123456789abcdef"[c >> 4]);
-        tt_write_char(w, "0123456789abcdef"[c & 15]);
+    if (bytes != text.size + 2) at = tt_json_plain_bytes(text);
+    for (; at != text.size; at += tt_json_plain_bytes(tt_bytes_from(text, at))) {
+        uint8_t c = text.data[at++];
+        if (c >= 0x80) continue;
+        tt_write(w, text.data + begun, at - 1 - begun);
+        begun = at;
+        write_escape(w, c);
     }
     if (begun != text.size) tt_write(w, text.data + begun, text.size - begun);
     tt_write_char(w, '"');
@@ -54,20 +62,30 @@ void tt_kafka_write_json_string(struct tt_writer *w, struct tt_bytes text)
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-void tt_kafka_write_base64(struct tt_writer *w, struct tt_bytes bytes)
+static void put_group(uint8_t *to, uint32_t group)
 {
-    tt_write_char(w, '"');
-    for (size_t i = 0; i < bytes.size; i += 3) {
-        size_t left = bytes.size - i;
-        uint32_t group = (uint32_t)bytes.data[i] << 16;
-        if (left > 1) group |= (uint32_t)bytes.data[i + 1] << 8;
-        if (left > 2) group |= bytes.data[i + 2];
-        char four[4] = {alphabet[group >> 18], alphabet[group >> 12 & 63],
-                        left > 1 ? alphabet[group >> 6 & 63] : '=',
-                        left > 2 ? alphabet[group & 63] : '='};
-        tt_write(w, four, 4);
+    to[0] = (uint8_t)alphabet[group >> 18];
+    to[1] = (uint8_t)alphabet[group >> 12 & 63];
+    to[2] = (uint8_t)alphabet[group >> 6 & 63];
+    to[3] = (uint8_t)alphabet[group & 63];
+}
+
+void tt_kafka_put_base64(uint8_t *to, struct tt_bytes bytes)
+{
+    size_t i = 0;
+    *to++ = '"';
+    for (; bytes.size - i >= 3; i += 3, to += 4)
+        put_group(to, (uint32_t)bytes.data[i] << 16 | (uint32_t)bytes.data[i + 1] << 8 |
+                          bytes.data[i + 2]);
+    size_t left = bytes.size - i;
+    if (left != 0) {
+        put_group(to, (uint32_t)bytes.data[i] << 16 |
+                          (left > 1 ? (uint32_t)bytes.data[i + 1] << 8 : 0));
+        if (left == 1) to[2] = '=';
+        to[3] = '=';
+        to += 4;
     }
-    tt_write_char(w, '"');
+    *to = '"';
 }
 
 static uint32_t digit(uint8_t c)

@@ -378,6 +378,11 @@ enum tt_status tt_json_check(struct tt_bytes text, struct tt_json_value *value, 
 
 /* ---- values ---- */
 
+size_t tt_json_plain_bytes(struct tt_bytes text)
+{
+    return text.size == 0 ? 0 : (size_t)(skip_plain(text.data, text.data + text.size) - text.data);
+}
+
 static unsigned hex4(const uint8_t *at)
 {
     unsigned value = 0;

@@ -77,6 +77,9 @@ static inline size_t tt_json_offset(const struct tt_json_reader *r)
     return (size_t)(r->at_ - r->start_);
 }
 
+/* How many of the first bytes stand in a JSON string as they are and are ASCII: no quote, backslash
+ * or control character. */
+size_t tt_json_plain_bytes(struct tt_bytes text);
 /* Whether a string (as read here) says exactly `text`, escapes understood. */
 bool tt_json_string_is(const struct tt_json_value *string, const char *text);
 /* Writes what a string says, without quotes, escapes replaced: never longer than its text, and may
