@@ -20,6 +20,10 @@
 #define TIDY_NS                UINT64_C(1000000000)
 /* An answer of the source may be so old. */
 #define SOURCE_ANSWERS_NS UINT64_C(2000000000)
+#define RELIEF_NS              UINT64_C(20000000) /* between two looks for memory */
+/* While it is full so many clients are looked at in a turn: none of them can be given anything, but
+ * a few have something to let go of. */
+#define FULL_LOOKS_MAX 64u
 
 size_t tt_catchup_bytes(uint32_t parts)
 {
@@ -283,8 +287,7 @@ static bool take_event(struct tt_client *client, struct tt_catchup_part *part, u
     tt_metric_add(&shard->metrics.replayed_events, 1);
     tt_client_queue(client, f);
     /* A list may have room for much: within a block the shard's bound is looked at, too. */
-    if (client->conflate != NULL && shard->replay_frames.bytes > shard->replay_frames.bytes_max)
-        return false;
+    if (client->conflate != NULL && tt_replay_frames_full(shard)) return false;
     return tt_catchup_has_room(client);
 }
 
@@ -420,9 +423,9 @@ static size_t step_client(struct tt_catchup *c, size_t budget)
  * for as long as they like. A client that conflates reads on in any case. */
 static bool waits_for_socket(const struct tt_client *client)
 {
-    const struct tt_frame_memory *m = &client->shard->replay_frames;
-    return TT_UNLIKELY(m->bytes > m->bytes_max / 2) && client->conflate == NULL &&
-           tt_exchange_blocked(&client->exchange);
+    const struct tt_shard *shard = client->shard;
+    return TT_UNLIKELY(shard->replay_frames.bytes > tt_replay_frames_max(shard) / 2) &&
+           client->conflate == NULL && tt_exchange_blocked(&client->exchange);
 }
 
 static bool wants_step(const struct tt_catchup *c)
@@ -485,7 +488,7 @@ static bool only_begun(const struct tt_client *client)
 static void drop_batches(struct tt_shard *shard)
 {
     for (uint32_t s = tt_pool_next(&shard->clients, 0);
-         s != TT_SLOT_NONE && shard->replay_frames.bytes > shard->replay_frames.bytes_max / 2;
+         s != TT_SLOT_NONE && shard->replay_frames.bytes > tt_replay_frames_max(shard) / 2;
          s = tt_pool_next(&shard->clients, s + 1)) {
         struct tt_client *client = tt_pool_at(&shard->clients, s);
         if (client->state == TT_CLIENT_CATCHUP && client->outbox.count != 0 &&
@@ -501,7 +504,7 @@ static void close_silent(struct tt_shard *shard)
 {
     size_t left = shard->replay_frames.bytes;
     for (uint32_t s = tt_pool_next(&shard->clients, 0);
-         s != TT_SLOT_NONE && left > shard->replay_frames.bytes_max / 4 * 3;
+         s != TT_SLOT_NONE && left > tt_replay_frames_max(shard) / 4 * 3;
          s = tt_pool_next(&shard->clients, s + 1)) {
         struct tt_client *client = tt_pool_at(&shard->clients, s);
         if (client->state != TT_CLIENT_CATCHUP || client->outbox.count == 0 ||
@@ -526,11 +529,15 @@ static void relieve_snapshots(struct tt_shard *shard)
 
 static void relieve_memory(struct tt_shard *shard)
 {
-    bool full = shard->replay_frames.bytes > shard->replay_frames.bytes_max;
-    if (!full && !shard->replay->starved) return;
-    shard->replay->starved = false;
+    struct tt_replay *r = shard->replay;
+    bool full = tt_replay_frames_full(shard);
+    if (!full && !r->starved) return;
+    /* It walks over all clients, of which nobody becomes silent from one turn to the next. */
+    if (shard->now_ns - r->relieved_ns < RELIEF_NS) return;
+    r->relieved_ns = shard->now_ns;
+    r->starved = false;
     if (full) drop_batches(shard);
-    if (shard->replay_frames.bytes > shard->replay_frames.bytes_max) close_silent(shard);
+    if (tt_replay_frames_full(shard)) close_silent(shard);
     relieve_snapshots(shard);
     tt_replay_tidy_soon(shard); /* who waits for memory is looked at again, also on an idle shard */
 }
@@ -552,14 +559,16 @@ bool tt_replay_step(struct tt_shard *shard, size_t *left)
     if (tt_list_empty(&r->rotation)) return more;
     relieve_memory(shard);
     size_t budget = *left;
+    uint32_t looks = FULL_LOOKS_MAX;
     struct tt_list again;
     tt_list_init(&again);
-    while (budget > 0 && !tt_list_empty(&r->rotation)) {
+    while (budget > 0 && looks > 0 && !tt_list_empty(&r->rotation)) {
         struct tt_node *node = tt_list_take_first(&r->rotation);
         struct tt_catchup *c = TT_CONTAINER_OF(node, struct tt_catchup, node);
         struct tt_client *client = c->client;
         size_t used = 0;
-        bool full = shard->replay_frames.bytes > shard->replay_frames.bytes_max;
+        bool full = tt_replay_frames_full(shard);
+        looks -= full;
         if (wants_step(c) && !full)
             used = step_client(c, budget < TT_PULL_BYTES_MAX ? budget : TT_PULL_BYTES_MAX);
         else if (c->indexed != NULL && !tt_catchup_has_room(client) &&
@@ -575,8 +584,9 @@ bool tt_replay_step(struct tt_shard *shard, size_t *left)
             tt_list_append(used != 0 ? &r->rotation : &again, &c->node);
     }
     *left = budget;
-    /* Those that could do nothing now wait for the next turn, not for ever in this one. */
-    more |= !tt_list_empty(&r->rotation);
+    /* Those that could do nothing now wait for the next turn, not for ever in this one; and those
+     * that there is no memory for wait for whoever gives some back, which makes a turn. */
+    more |= looks > 0 && !tt_list_empty(&r->rotation);
     struct tt_node *node;
     while ((node = tt_list_take_first(&again)) != NULL) tt_list_append(&r->rotation, node);
     return more;

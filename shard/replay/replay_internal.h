@@ -17,6 +17,7 @@ struct tt_replay {
     struct tt_list rotation; /* clients that may have something to do */
     uint32_t clients;        /* that are catching up */
     bool woken;              /* somebody was put into the rotation since the last step */
+    uint64_t relieved_ns;    /* when memory was last looked for among silent clients */
     struct tt_files *files;
     struct tt_views *views;
     struct tt_segments *segments;
@@ -48,11 +49,30 @@ bool tt_catchup_take_record(struct tt_client *client, uint32_t partition,
  * from its position, where that was moved on already). */
 void tt_catchup_expired(struct tt_client *client, uint32_t partition);
 
-/* So many bytes more stay within the bound of the memory for catching up. */
+/* The memory for catching up is one sum, of frames and of blocks. Blocks have half of it at most,
+ * and frames what blocks leave, which is half at least: so whoever holds blocks can make frames of
+ * them, and neither waits for the other. (What snapshots ask with is no part of blocks' half: they
+ * must not wait for themselves.) Over it are at most what one step makes, and the lists that
+ * snapshots ask with. */
+
+/* So much may frames have now. */
+static inline size_t tt_replay_frames_max(const struct tt_shard *shard)
+{
+    size_t max = shard->replay_frames.bytes_max, blocks = shard->replay->block_bytes;
+    return max - (blocks < max / 2 ? blocks : max / 2);
+}
+static inline bool tt_replay_frames_full(const struct tt_shard *shard)
+{
+    return shard->replay_frames.bytes > tt_replay_frames_max(shard);
+}
+/* There is room for so many bytes more of blocks. (A record that is large for this memory is read
+ * all the same.) */
 static inline bool tt_replay_has_memory(const struct tt_shard *shard, size_t bytes)
 {
-    return shard->replay_frames.bytes + shard->replay->block_bytes + bytes <=
-           shard->replay_frames.bytes_max;
+    const struct tt_replay *r = shard->replay;
+    size_t max = shard->replay_frames.bytes_max, blocks = r->block_bytes + bytes;
+    return (blocks - r->snapshot_bytes <= max / 2 || bytes > max / 4) &&
+           shard->replay_frames.bytes + blocks <= max;
 }
 /* Goes on with the searches that can. */
 void tt_search_run(struct tt_shard *shard);

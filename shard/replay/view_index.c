@@ -199,9 +199,7 @@ static void part_read(struct tt_file_read *read, int32_t result)
 
 static enum tt_status begin(struct tt_views *v, struct tt_view *view)
 {
-    if (v->shard->replay_frames.bytes + v->shard->replay->block_bytes >
-        v->shard->replay_frames.bytes_max)
-        return TT_FULL;
+    if (!tt_replay_has_memory(v->shard, TT_INDEX_PAGE_BYTES)) return TT_FULL;
     struct tt_view_index *x = calloc(1, sizeof *x);
     if (x == NULL) return TT_FULL;
     x->views = v;
