@@ -143,6 +143,18 @@ uint32_t tt_topology_of_patterns(const struct tt_topology *t, const struct tt_pa
     return only == TT_PARTITION_NONE ? TT_PARTITION_ALL : only;
 }
 
+uint64_t tt_topology_touched(const struct tt_topology *t, const struct tt_pattern *patterns,
+                             uint32_t count)
+{
+    uint64_t touched = 0;
+    uint64_t all = t->topics_count < 64 ? (UINT64_C(1) << t->topics_count) - 1 : UINT64_MAX;
+    for (uint32_t i = 0; i < count && touched != all; i++)
+        for (uint32_t k = 0; k < t->topics_count; k++)
+            if ((touched >> k & 1) == 0 && place_pattern(t, k, &patterns[i]) != TT_PARTITION_NONE)
+                touched |= UINT64_C(1) << k;
+    return touched;
+}
+
 bool tt_topology_may_hold(const struct tt_topology *t, uint32_t partition, struct tt_bytes channel,
                           uint64_t hash)
 {

@@ -132,6 +132,10 @@ static inline bool tt_topology_is_single(const struct tt_topology *t)
 /* The only partition that these patterns can touch, of all topics; or TT_PARTITION_ALL. */
 uint32_t tt_topology_of_patterns(const struct tt_topology *t, const struct tt_pattern *patterns,
                                  uint32_t count);
+_Static_assert(TT_CURSOR_TOPICS_MAX <= 64, "a bit for each topic");
+/* Bit i: topic i may hold what these patterns name. */
+uint64_t tt_topology_touched(const struct tt_topology *t, const struct tt_pattern *patterns,
+                             uint32_t count);
 /* May the partition hold events of the channel? hash: of the channel, by the world's key. */
 bool tt_topology_may_hold(const struct tt_topology *t, uint32_t partition, struct tt_bytes channel,
                           uint64_t hash);

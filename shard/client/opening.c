@@ -187,6 +187,15 @@ static void fail_cursor_too_long(struct tt_client *client)
                      client->shard->topology.partitions_count, TT_CURSOR_BYTES_MAX);
 }
 
+/* Topics of which a cursor may miss something. */
+static uint64_t touched_by(const struct tt_client *client)
+{
+    const struct tt_subscribe *s = &client->opening->subscribe;
+    const struct tt_topology *t = &client->shard->topology;
+    if (t->topics_count == 1 || s->cursor.size == 0) return UINT64_MAX;
+    return tt_topology_touched(t, s->patterns, s->patterns_count);
+}
+
 /* Positions by the cursor or `from`. */
 static void find_start(struct tt_client *client)
 {
@@ -198,7 +207,8 @@ static void find_start(struct tt_client *client)
                                   .next = shard->arrivals.next,
                                   .head = shard->heads,
                                   .oldest = shard->oldest,
-                                  .source = sources_now(shard)};
+                                  .source = sources_now(shard),
+                                  .touched = touched_by(client)};
     tt_resume(&view, partition_of(client), subscribe->cursor, subscribe->from,
               shard->cursor_storage, &o->resume, o->pos);
     if (o->resume.not_ready) {

@@ -114,6 +114,7 @@ static uint64_t start_unknown(struct resuming *r, uint32_t p, uint32_t index,
 {
     /* No record of it was ever seen here: where it begins is where it is. */
     if (!tt_topology_is_seen(r->view->topology, p)) return r->view->next[p];
+    if ((r->view->touched >> index & 1) == 0) return r->view->next[p];
     /* A history that is gone was the same topic's, as likely as not. */
     if (topic == NULL && r->strangers) {
         tell(r->resume, TT_RESUME_HISTORY);

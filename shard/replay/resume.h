@@ -24,6 +24,8 @@ struct tt_resume_view {
     const uint64_t *head;                  /* next offset of the log; never below R */
     const uint64_t *oldest;                /* first offset that is still in the log */
     const struct tt_resume_source *source; /* null: events come by HTTP only */
+    /* Bit i: the subscription can touch topic i. Of others nothing is missed. */
+    uint64_t touched;
 };
 
 enum tt_resume_resync {

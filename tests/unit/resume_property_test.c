@@ -190,8 +190,11 @@ Test(resume_property, agrees_with_a_naive_model, .timeout = 60)
         const struct tt_hash_key key = {1, 2};
         struct tt_topology topology;
         cr_assert_eq(tt_topology_init(&topology, &topic, 1, &key), TT_OK);
-        const struct tt_resume_view view = {
-            .topology = &topology, .next = g.next, .head = g.head, .oldest = g.oldest};
+        const struct tt_resume_view view = {.topology = &topology,
+                                            .next = g.next,
+                                            .head = g.head,
+                                            .oldest = g.oldest,
+                                            .touched = 1};
         tt_resume(&view, g.only, tt_bytes(g.text, g.size), g.from, &storage, &got, pos);
         tt_topology_deinit(&topology);
         expect(&g, &wanted, expected);

@@ -24,7 +24,7 @@ static void run(uint32_t partitions, uint32_t partition, const char *cursor,
     struct tt_topology topology;
     cr_assert_eq(tt_topology_init(&topology, &topic, 1, &key), TT_OK);
     struct tt_resume_view view = {
-        .topology = &topology, .next = next, .head = head, .oldest = oldest};
+        .topology = &topology, .next = next, .head = head, .oldest = oldest, .touched = 1};
     memset(pos, 0xFF, sizeof pos);
     tt_resume(&view, partition, tt_bytes_text(cursor), from, &storage, &resume, pos);
     tt_topology_deinit(&topology);
@@ -152,4 +152,250 @@ Test(resume, a_list_of_ids_raises_the_cursor)
     run(PARTITIONS, TT_PARTITION_ALL, text, TT_FROM_LIVE);
     cr_assert_eq(pos[0], 9);
     cr_assert_eq(pos[1], 6);
+}
+
+/* ---- several topics of a source, with slots ---- */
+
+/* quotes: local 0 to 3, of which 0 and 1 are known; trades: local 4 and 5, 4 is known. */
+static struct tt_topic topics[2] = {
+    {.name = "quotes",
+     .history = {"qqqqqq"},
+     .capacity = 4,
+     .partitions = 2,
+     .partitioner = TT_PARTITIONER_ANY},
+    {.name = "trades",
+     .history = {"tttttt"},
+     .first = 4,
+     .capacity = 2,
+     .partitions = 1,
+     .partitioner = TT_PARTITIONER_ANY},
+};
+static struct tt_topology two;
+static uint64_t next2[6] = {10, 20, 0, 0, 30, 0};
+static uint64_t head2[6] = {10, 20, 0, 0, 30, 0};
+static uint64_t oldest2[6] = {2, 0, 0, 0, 4, 0};
+static uint64_t pos2[6];
+static struct tt_resume_source source2[6];
+static uint64_t touched = 3;
+
+static void declare(enum tt_partitioner partitioner)
+{
+    topics[0].partitioner = partitioner;
+}
+
+static void run2(uint32_t partition, const char *cursor, enum tt_subscribe_from from)
+{
+    const struct tt_hash_key key = {1, 2};
+    if (two.topics == NULL) cr_assert_eq(tt_topology_init(&two, topics, 2, &key), TT_OK);
+    struct tt_resume_view view = {.topology = &two,
+                                  .next = next2,
+                                  .head = head2,
+                                  .oldest = oldest2,
+                                  .source = source2,
+                                  .touched = touched};
+    memset(pos2, 0xFF, sizeof pos2);
+    tt_resume(&view, partition, tt_bytes_text(cursor), from, &storage, &resume, pos2);
+}
+
+struct entry {
+    const char *history;
+    uint32_t n;
+    uint64_t next[8];
+};
+
+static const char *full2(struct entry a, struct entry b)
+{
+    static uint8_t text[TT_CURSOR_BYTES_MAX + 1];
+    struct tt_cursor_storage own;
+    struct tt_cursor c;
+    tt_cursor_init(&c, &own);
+    struct entry both[2] = {a, b};
+    for (unsigned i = 0; i < 2 && both[i].history != NULL; i++) {
+        struct tt_history h;
+        cr_assert_eq(tt_history_parse(tt_bytes_text(both[i].history), &h), TT_OK);
+        uint64_t *entries = tt_cursor_add(&c, h, both[i].n);
+        memcpy(entries, both[i].next, both[i].n * sizeof *entries);
+    }
+    struct tt_writer w = tt_writer(text, sizeof text - 1);
+    tt_cursor_write_full(&w, &c);
+    text[w.size] = 0;
+    return (const char *)text;
+}
+
+static void expect2(uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
+{
+    const uint64_t expected[6] = {a, b, c, d, e, f};
+    for (unsigned p = 0; p < 6; p++)
+        cr_assert_eq(pos2[p], expected[p], "partition %u: %llu, not %llu", p,
+                     (unsigned long long)pos2[p], (unsigned long long)expected[p]);
+}
+
+Test(resume, a_full_cursor_resumes_every_topic_in_whichever_order)
+{
+    run2(TT_PARTITION_ALL,
+         full2((struct entry){"tttttt", 1, {29}}, (struct entry){"qqqqqq", 2, {7, 20}}),
+         TT_FROM_LIVE);
+    cr_assert_eq(resume.resync, TT_RESUME_EXACT);
+    cr_assert(resume.repeat_cursor);
+    expect2(7, 20, 0, 0, 29, 0);
+}
+
+Test(resume, what_the_cursor_does_not_have_of_its_topic_starts_at_its_beginning)
+{
+    run2(TT_PARTITION_ALL,
+         full2((struct entry){"tttttt", 1, {29}}, (struct entry){"qqqqqq", 1, {7}}), TT_FROM_LIVE);
+    cr_assert_eq(resume.resync, TT_RESUME_EXACT);
+    expect2(7, 0, 0, 0, 29, 0);
+}
+
+Test(resume, a_partition_that_is_not_known_here_yet_is_waited_for)
+{
+    const char *cursor =
+        full2((struct entry){"tttttt", 1, {29}}, (struct entry){"qqqqqq", 4, {7, 20, 0, 55}});
+    run2(TT_PARTITION_ALL, cursor, TT_FROM_LIVE);
+    cr_assert_eq(resume.resync, TT_RESUME_EXACT);
+    cr_assert(resume.repeat_cursor);
+    cr_assert_not(resume.dropped);
+    expect2(7, 20, 0, 55, 29, 0);
+    /* What it is given from now on says it again. */
+    uint8_t text[TT_CURSOR_BYTES_MAX];
+    struct tt_writer w = tt_writer(text, sizeof text);
+    tt_topology_write_full(&two, pos2, &w);
+    struct tt_cursor c;
+    tt_cursor_init(&c, &storage);
+    cr_assert_eq(tt_cursor_parse(tt_writer_bytes(&w), &c), TT_OK);
+    cr_assert_eq(tt_cursor_next(&c, tt_cursor_find(&c, topics[0].history), 3), 55);
+    cr_assert_eq(tt_cursor_next(&c, tt_cursor_find(&c, topics[1].history), 0), 29);
+    cr_assert_eq(tt_cursor_next(&c, tt_cursor_find(&c, topics[1].history), 1), TT_CURSOR_BEGINNING);
+}
+
+Test(resume, partitions_beyond_the_slots_are_left_out)
+{
+    run2(TT_PARTITION_ALL,
+         full2((struct entry){"tttttt", 1, {29}}, (struct entry){"qqqqqq", 6, {7, 20, 0, 0, 9, 9}}),
+         TT_FROM_LIVE);
+    cr_assert_eq(resume.resync, TT_RESUME_EXACT);
+    cr_assert(resume.dropped);
+    expect2(7, 20, 0, 0, 29, 0);
+}
+
+Test(resume, a_topic_that_the_cursor_lacks_starts_live_and_is_told)
+{
+    run2(TT_PARTITION_ALL, full2((struct entry){"qqqqqq", 2, {7, 8}}, (struct entry){0}),
+         TT_FROM_EARLIEST);
+    cr_assert_eq(resume.resync, TT_RESUME_PARTIAL);
+    cr_assert_not(resume.fresh);
+    expect2(7, 8, 0, 0, 30, 0);
+    run2(TT_PARTITION_ALL, "tttttt-0-12", TT_FROM_LIVE);
+    cr_assert_eq(resume.resync, TT_RESUME_PARTIAL);
+    expect2(10, 20, 0, 0, 13, 0);
+}
+
+Test(resume, a_history_that_is_gone_leaves_the_others_exact)
+{
+    /* Its topic is not followed any more: nothing is missing. */
+    struct entry both = {"qqqqqq", 2, {7, 8}};
+    run2(TT_PARTITION_ALL, full2((struct entry){"zzzzzz", 1, {5}}, both), TT_FROM_LIVE);
+    cr_assert_eq(resume.resync, TT_RESUME_HISTORY); /* trades was made anew, as it seems */
+    cr_assert_not(resume.fresh);
+    expect2(7, 8, 0, 0, 30, 0);
+    run2(TT_PARTITION_ALL, full2((struct entry){"zzzzzz", 1, {5}}, both), TT_FROM_EARLIEST);
+    expect2(7, 8, 0, 0, 4, 0);
+    run2(TT_PARTITION_ALL, full2((struct entry){"zzzzzz", 1, {5}}, (struct entry){0}),
+         TT_FROM_LIVE);
+    cr_assert_eq(resume.resync, TT_RESUME_HISTORY);
+    cr_assert(resume.fresh);
+    expect2(10, 20, 0, 0, 30, 0);
+}
+
+Test(resume, beyond_the_end_of_a_mirror_is_lag)
+{
+    run2(TT_PARTITION_ALL,
+         full2((struct entry){"tttttt", 1, {99}}, (struct entry){"qqqqqq", 2, {7, 20}}),
+         TT_FROM_LIVE);
+    cr_assert_eq(resume.resync, TT_RESUME_EXACT);
+    cr_assert(resume.repeat_cursor);
+    expect2(7, 20, 0, 0, 99, 0);
+}
+
+Test(resume, a_bare_id_of_a_topic_with_one_partition_says_all_of_it)
+{
+    topics[1].partitions = 1;
+    const struct tt_hash_key key = {1, 2};
+    struct tt_topic one = topics[1];
+    one.first = 0;
+    cr_assert_eq(tt_topology_init(&two, &one, 1, &key), TT_OK);
+    run2(TT_PARTITION_ALL, "tttttt-0-7", TT_FROM_LIVE);
+    cr_assert_eq(resume.resync, TT_RESUME_EXACT);
+    cr_assert_eq(pos2[0], 8);
+    cr_assert_eq(pos2[1], next2[1]);
+}
+
+Test(resume, a_narrow_cursor_of_a_declared_topic_stays_narrow)
+{
+    declare(TT_PARTITIONER_MURMUR2);
+    run2(1, "qqqqqq-1-6/2", TT_FROM_LIVE);
+    cr_assert_eq(resume.partition, 1);
+    cr_assert_eq(resume.resync, TT_RESUME_EXACT);
+    cr_assert_eq(pos2[1], 7);
+    /* Of more or fewer partitions, but the channel's is the same one: nothing of it is elsewhere.
+     */
+    run2(1, "qqqqqq-1-6/3", TT_FROM_LIVE);
+    cr_assert_eq(resume.partition, 1);
+    cr_assert_eq(resume.resync, TT_RESUME_EXACT);
+}
+
+Test(resume, a_narrow_cursor_of_other_partitions_is_told)
+{
+    declare(TT_PARTITIONER_MURMUR2);
+    /* By one partition it lay in the first; here there are two, and it lies in the second. */
+    run2(1, "qqqqqq-0-6/1", TT_FROM_LIVE);
+    cr_assert_eq(resume.partition, TT_PARTITION_ALL);
+    cr_assert_eq(pos2[0], 7);
+    cr_assert_eq(pos2[1], 0); /* beyond the cursor's partitions: from its beginning */
+    cr_assert_eq(pos2[4], 30);
+    cr_assert_eq(resume.resync, TT_RESUME_PARTIAL); /* of the other topic */
+    touched = 1;                                    /* which cannot hold what it follows */
+    run2(1, "qqqqqq-0-6/1", TT_FROM_LIVE);
+    cr_assert_eq(resume.resync, TT_RESUME_EXACT);
+    expect2(7, 0, 0, 0, 30, 0);
+    /* By three it lay in the third, which is not known here yet. */
+    run2(0, "qqqqqq-2-6/3", TT_FROM_LIVE);
+    cr_assert_eq(resume.partition, TT_PARTITION_ALL);
+    cr_assert_eq(resume.resync, TT_RESUME_REPARTITIONED);
+    cr_assert_str_eq(tt_resume_resync_text(resume.resync), "repartitioned");
+    expect2(10, 20, 7, 0, 30, 0);
+}
+
+Test(resume, a_narrow_cursor_of_a_topic_that_may_hold_it_anywhere_is_told)
+{
+    run2(TT_PARTITION_ALL, "qqqqqq-1-6/2", TT_FROM_LIVE);
+    cr_assert_eq(resume.partition, TT_PARTITION_ALL);
+    cr_assert_eq(resume.resync, TT_RESUME_REPARTITIONED);
+    cr_assert_not(resume.repeat_cursor);
+    expect2(10, 7, 0, 0, 30, 0);
+}
+
+Test(resume, live_while_a_topic_is_read_for_the_first_time_is_the_end_of_its_source)
+{
+    source2[1] = (struct tt_resume_source){.end = 500, .backfilling = true};
+    source2[4] = (struct tt_resume_source){.end = 8, .backfilling = true};
+    run2(TT_PARTITION_ALL, "", TT_FROM_LIVE);
+    cr_assert_not(resume.not_ready);
+    expect2(10, 500, 0, 0, 30, 0);
+    run2(TT_PARTITION_ALL, "", TT_FROM_EARLIEST);
+    cr_assert_not(resume.not_ready);
+    run2(TT_PARTITION_ALL, "", TT_FROM_SNAPSHOT);
+    cr_assert(resume.not_ready);
+    run2(TT_PARTITION_ALL, "", TT_FROM_TIME);
+    cr_assert(resume.not_ready);
+    run2(0, "", TT_FROM_SNAPSHOT); /* another partition's business */
+    cr_assert_not(resume.not_ready);
+    run2(TT_PARTITION_ALL,
+         full2((struct entry){"tttttt", 1, {29}}, (struct entry){"qqqqqq", 2, {7, 20}}),
+         TT_FROM_SNAPSHOT);
+    cr_assert_not(resume.not_ready);
+    source2[1].end = 0;
+    run2(TT_PARTITION_ALL, "", TT_FROM_LIVE);
+    cr_assert(resume.not_ready);
 }

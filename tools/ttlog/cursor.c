@@ -143,8 +143,11 @@ static struct answer answer_of(const struct tt_listing *view, struct ends *e, co
 {
     struct answer a = {.cursor = cursor, .partition = TT_PARTITION_ALL};
     struct tt_resume resume;
-    struct tt_resume_view known = {
-        .topology = &e->topology, .next = e->next, .head = e->head, .oldest = e->oldest};
+    struct tt_resume_view known = {.topology = &e->topology,
+                                   .next = e->next,
+                                   .head = e->head,
+                                   .oldest = e->oldest,
+                                   .touched = 1};
     a.topic = tt_cursor_find(cursor, view->meta.history);
     if (a.topic != NULL) a.partition = partition_of(cursor, a.topic);
     if (a.partition != TT_PARTITION_ALL && a.partition >= view->partitions_count)
