@@ -499,12 +499,13 @@ enum tt_status tt_log_create(struct tt_log **out, const struct tt_log_options *o
     log->segment_bytes = options->segment_bytes / TT_CHUNK_BYTES * TT_CHUNK_BYTES;
     if (log->segment_bytes < 2 * TT_CHUNK_BYTES) log->segment_bytes = 2 * TT_CHUNK_BYTES;
     log->retention = options->retention;
-    log->identity = (struct tt_record_segment){.format = TT_RECORD_FORMAT,
-                                               .partition = options->partition,
-                                               .partitions = r->partitions_count,
-                                               .history = r->history,
-                                               .hash_key = r->hash_key,
-                                               .bytes = log->segment_bytes};
+    log->identity =
+        (struct tt_record_segment){.format = TT_RECORD_FORMAT,
+                                   .partition = options->partition,
+                                   .partitions = r->mirror ? r->known : r->partitions_count,
+                                   .history = r->history,
+                                   .hash_key = r->hash_key,
+                                   .bytes = log->segment_bytes};
     log->file = log->directory_file = log->ceiling_file = log->sealed.file = TT_LOG_FILE_NONE;
     log->sync_due_ns = UINT64_MAX;
     log->batch_due = true;

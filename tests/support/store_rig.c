@@ -173,15 +173,23 @@ void store_rig_deinit(struct store_rig *rig)
 
 enum tt_status store_rig_recover(struct store_rig *rig, const struct store_rig_options *o)
 {
+    struct tt_history history = {0};
+    enum tt_status status =
+        tt_history_parse(tt_bytes_text(o->history != NULL ? o->history : "mirror"), &history);
+    TT_ASSERT(status == TT_OK);
     const struct tt_recovery_options options = {
         .files = &rig->access,
         .directory = "data",
-        .partitions = o->partitions != 0 ? o->partitions : 1,
+        .partitions = o->partitions != 0 || o->mirror ? o->partitions : 1,
         .segment_bytes = o->segment_bytes,
         .ceilings = o->policy != TT_LOG_ALWAYS,
         .random = {11, 22, 33},
         .wall_us = rig->now.wall_us,
         .channels_max = o->channels_max,
+        .mirror = o->mirror,
+        .history = history,
+        .hash_key = {o->key, 7},
+        .slots = o->slots,
     };
     rig->read_bytes = 0;
     return tt_recovery_open(&rig->recovered, &options, rig->error);
@@ -193,7 +201,8 @@ enum tt_status store_rig_open(struct store_rig *rig, const struct store_rig_opti
     if (status != TT_OK) return status;
     status = tt_tail_readers_create(&rig->readers, 1);
     TT_ASSERT(status == TT_OK);
-    const struct tt_recovered_partition *p = &rig->recovered->partitions[0];
+    struct tt_recovered_partition *p = &rig->recovered->partitions[0];
+    if (o->mirror && tt_recovery_is_empty(p)) tt_recovery_begin_at(p, o->begin);
     const struct tt_tail_options tail = {
         .bytes = o->tail_bytes,
         .record_bytes_max = TT_RECORD_BYTES_MAX(o->event_bytes_max + TT_RECORD_TEXT_BYTES_MAX),

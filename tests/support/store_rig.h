@@ -47,6 +47,11 @@ struct store_rig_options {
     struct tt_retention retention;
     uint32_t channels_max;
     bool forget_values;
+    bool mirror;         /* then: */
+    const char *history; /* null: "mirror" */
+    uint64_t key;
+    uint32_t slots;
+    uint64_t begin; /* of partition 0, if it is empty */
 };
 
 void store_rig_init(struct store_rig *rig);

@@ -81,7 +81,7 @@ static int make(const struct tt_listing *view, const struct ends *e, bool json)
     uint64_t *next = tt_cursor_add(&cursor, view->meta.history, view->partitions_count);
     if (next == NULL) return tt_ttlog_fail(COMMAND, view->directory, TT_ENOMEM);
     memcpy(next, e->start, view->partitions_count * sizeof *next);
-    if (view->partitions_count == 1 && next[0] != 0) {
+    if (view->partitions_count == 1 && next[0] != 0 && !view->is_mirror) {
         struct tt_position position = {view->meta.history, 0, next[0] - 1};
         tt_cursor_write_narrow(&w, &position, 0);
     } else {

@@ -60,6 +60,18 @@ static enum tt_status dry_rename(void *context, const char *from, const char *to
     return TT_OK;
 }
 
+/* It opens any mirror, but it may have to empty a partition for that. */
+static enum tt_status look_for_dropped(const struct tt_recovered *recovered,
+                                       char error[TT_RECOVERY_ERROR_BYTES])
+{
+    for (uint32_t i = 0; i < recovered->partitions_count; i++) {
+        if (!recovered->partitions[i].dropped) continue;
+        memcpy(error, recovered->partitions[i].note, TT_RECOVERY_ERROR_BYTES);
+        return TT_ECORRUPT;
+    }
+    return TT_OK;
+}
+
 enum tt_status tt_check_recovery(const struct tt_listing *view, char error[TT_RECOVERY_ERROR_BYTES])
 {
     struct tt_files files = *view->io;
@@ -76,12 +88,17 @@ enum tt_status tt_check_recovery(const struct tt_listing *view, char error[TT_RE
                                                 .directory = view->directory,
                                                 .partitions = view->meta.partitions,
                                                 .segment_bytes = 1u << 20,
-                                                .ceilings = true};
+                                                .ceilings = true,
+                                                .mirror = view->is_mirror,
+                                                .history = view->meta.history,
+                                                .hash_key = view->meta.hash_key};
     struct tt_recovered *recovered = NULL;
     enum tt_status status = tt_recovery_open(&recovered, &options, error);
-    if (status == TT_OK)
+    if (status == TT_OK) {
+        status = look_for_dropped(recovered, error);
         tt_recovery_destroy(&recovered);
-    else if (error[0] == '\0')
+    }
+    if (status != TT_OK && error[0] == '\0')
         snprintf(error, TT_RECOVERY_ERROR_BYTES, "%s", tt_status_text(status));
     return status;
 }

@@ -37,7 +37,7 @@ static bool join(char path[TT_LISTING_PATH_BYTES], const char *directory, const 
 static void look_at_lock(struct tt_listing *view)
 {
     char path[TT_LISTING_PATH_BYTES];
-    if (!join(path, view->directory, "LOCK")) return;
+    if (!join(path, view->directory, view->is_mirror ? "../../LOCK" : "LOCK")) return;
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) return;
     if (flock(file, LOCK_SH | LOCK_NB) != 0) {
@@ -275,6 +275,35 @@ static enum tt_status open_partitions(struct tt_listing *view, uint32_t count)
     return TT_OK;
 }
 
+static void look_at_mirror(struct tt_listing *view)
+{
+    enum tt_status status = tt_mirror_read(view->io, view->directory, &view->mirror);
+    view->is_mirror = status == TT_OK || status == TT_EINVAL;
+    if (status != TT_OK) view->mirror = (struct tt_mirror){0};
+}
+
+static enum tt_status see_segment(void *argument, const char *name)
+{
+    uint64_t offset;
+    (void)argument;
+    return tt_segment_name_parse(name, &offset) == TT_OK ? TT_EEXIST : TT_OK;
+}
+
+/* META learns of a partition that was added only at the next start. */
+static uint32_t used_slots(const struct tt_listing *view, uint32_t known)
+{
+    uint32_t count = known;
+    for (uint32_t i = known; i < TT_PARTITIONS_MAX; i++) {
+        char path[TT_LISTING_PATH_BYTES], name[16];
+        snprintf(name, sizeof name, "%u", i);
+        if (!join(path, view->directory, name)) break;
+        enum tt_status status = view->io->list(view->io->context, path, see_segment, NULL);
+        if (status == TT_EEXIST) count = i + 1;
+        if (status != TT_EEXIST && status != TT_OK) break;
+    }
+    return count;
+}
+
 static enum tt_status open_view(struct tt_listing *view, char *error)
 {
     if (strlen(view->directory) > TT_RECOVERY_DIRECTORY_MAX) {
@@ -284,8 +313,10 @@ static enum tt_status open_view(struct tt_listing *view, char *error)
     }
     enum tt_status status = read_meta(view, error);
     if (status != TT_OK) return status;
+    look_at_mirror(view);
     look_at_lock(view);
     uint32_t count = view->meta.partitions;
+    if (view->is_mirror && view->meta_known) count = used_slots(view, count);
     if (!view->meta_known) {
         count = 0;
         status = view->io->list(view->io->context, view->directory, count_partition, &count);

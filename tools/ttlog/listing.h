@@ -7,6 +7,7 @@
 #ifndef TT_TTLOG_LISTING_H
 #define TT_TTLOG_LISTING_H
 
+#include "broker/kafka/mirror_file.h"
 #include "store/ceiling.h"
 #include "store/meta.h"
 #include "store/record.h"
@@ -50,13 +51,16 @@ struct tt_listing {
     struct tt_files files;
     const struct tt_files *io;  /* them: a listing is not copied */
     const char *directory;      /* borrowed */
-    bool live;                  /* a broker holds DIR/LOCK */
+    bool is_mirror;             /* of a Kafka topic: DIR/MIRROR is there, DIR is DATA/kafka/TOPIC */
+    struct tt_mirror mirror;    /* what it says; generation 0 and no texts: it is damaged */
+    bool live;                  /* a broker holds DIR/LOCK, or DATA/LOCK */
     char owner[32];             /* live: its process id, as far as it is known */
     enum tt_status meta_status; /* TT_OK; TT_ENOENT, TT_ECORRUPT: meta was guessed from a segment */
     const char *meta_why;       /* TT_ECORRUPT: what is wrong with it */
     bool meta_known;            /* meta holds values, read or guessed */
     struct tt_meta meta;
-    struct tt_listing_partition *partitions; /* meta.partitions of them, or those that have a
+    struct tt_listing_partition *partitions; /* meta.partitions of them (mirrors: and slots behind
+                                              * that were used since), or those that have a
                                               * directory where META is gone */
     uint32_t partitions_count;
 };

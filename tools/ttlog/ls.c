@@ -72,6 +72,11 @@ static void print_head(const struct tt_listing *view)
                view->meta.partitions, view->meta.partitions == 1 ? "" : "s", view->meta.format,
                view->meta.created_us == 0 ? "-" : tt_figure_time(view->meta.created_us, created),
                view->meta_status == TT_OK ? "" : " (guessed)");
+    if (view->mirror.topic[0] != '\0')
+        printf(", mirror of the topic %s of the cluster %s, generation %u", view->mirror.topic,
+               view->mirror.cluster, view->mirror.generation);
+    else if (view->is_mirror)
+        printf(", a mirror, but MIRROR is damaged");
     if (view->meta_status != TT_OK)
         printf("%sMETA %s", view->meta_known ? "; " : "",
                view->meta_status == TT_ENOENT ? "is missing" : view->meta_why);
@@ -80,8 +85,8 @@ static void print_head(const struct tt_listing *view)
     printf("\n");
 }
 
-static void print_partition(const struct tt_listing_partition *p, struct tt_walk *walk,
-                            const struct tt_partition_end *end)
+static void print_partition(const struct tt_listing_partition *p, bool is_mirror,
+                            struct tt_walk *walk, const struct tt_partition_end *end)
 {
     char a[TT_FIGURE_BYTES], b[TT_FIGURE_BYTES], c[TT_FIGURE_BYTES];
     printf("\npartition %u: ", p->number);
@@ -93,7 +98,9 @@ static void print_partition(const struct tt_listing_partition *p, struct tt_walk
         printf("offsets %" PRIu64 " to %" PRIu64, end->oldest, end->next - 1);
     else
         printf("empty, next offset %" PRIu64, end->next);
-    if (p->ceiling_status == TT_OK)
+    if (is_mirror)
+        printf("\n");
+    else if (p->ceiling_status == TT_OK)
         printf(", ceiling %" PRIu64 "\n", p->ceiling.offset);
     else
         printf(", ceiling: %s\n", tt_status_text(p->ceiling_status));
@@ -155,17 +162,25 @@ static json_t *partition_json(const struct tt_listing_partition *p, struct tt_wa
                      "segments", segments, "others", others);
 }
 
+static json_t *mirror_json(const struct tt_listing *view)
+{
+    if (!view->is_mirror) return json_null();
+    return json_pack("{s:s, s:s, s:I}", "cluster", view->mirror.cluster, "topic",
+                     view->mirror.topic, "generation", (json_int_t)view->mirror.generation);
+}
+
 static json_t *head_json(const struct tt_listing *view)
 {
     return json_pack(
-        "{s:s, s:b, s:s*, s:o, s:o, s:s, s:o}", "directory", view->directory, "in_use", view->live,
-        "process", view->live && view->owner[0] != '\0' ? view->owner : NULL, "history",
+        "{s:s, s:b, s:s*, s:o, s:o, s:s, s:o, s:o}", "directory", view->directory, "in_use",
+        view->live, "process", view->live && view->owner[0] != '\0' ? view->owner : NULL, "history",
         view->meta_known ? json_string(view->meta.history.text) : json_null(), "format",
         view->meta_known ? json_integer(view->meta.format) : json_null(), "meta",
         view->meta_status == TT_OK       ? "good"
         : view->meta_status == TT_ENOENT ? "missing"
                                          : "damaged",
-        "created_ms", time_json(view->meta_known ? view->meta.created_us : INT64_MIN));
+        "created_ms", time_json(view->meta_known ? view->meta.created_us : INT64_MIN), "mirror",
+        mirror_json(view));
 }
 
 int tt_ttlog_ls(const struct tt_ttlog_options *options)
@@ -187,7 +202,7 @@ int tt_ttlog_ls(const struct tt_ttlog_options *options)
         if (status == TT_OK && options->json)
             json_array_append_new(partitions, partition_json(p, &walk, &end));
         else if (status == TT_OK)
-            print_partition(p, &walk, &end);
+            print_partition(p, view.is_mirror, &walk, &end);
     }
     if (options->json) {
         json_object_set_new(all, "partitions", partitions);

@@ -174,7 +174,15 @@ int tt_ttlog_repair(const struct tt_ttlog_options *options)
     struct tt_listing view;
     int result = tt_ttlog_open(options, COMMAND, &view); /* is there a log at all? */
     if (result != TT_TTLOG_GOOD) return result;
+    bool is_mirror = view.is_mirror;
     tt_listing_close(&view);
+    if (is_mirror) {
+        fprintf(stderr,
+                "ttlog repair: %s is a mirror of what is in Kafka: the broker never refuses it, "
+                "removes what is damaged when it starts, and fetches it again\n",
+                options->directory);
+        return TT_TTLOG_USAGE;
+    }
     char error[TT_PROCESS_ERROR_MAX];
     int lock;
     enum tt_status status = tt_process_lock_directory(options->directory, &lock, error);

@@ -28,9 +28,10 @@ static void print_text(const struct tt_check *check, const char *directory)
     tt_findings_print(check);
     printf("%s: %u segment%s, %" PRIu64 " events in %s: %s\n", directory, check->segments,
            check->segments == 1 ? "" : "s", check->events, tt_figure_bytes(check->bytes, bytes),
-           tt_check_damaged(check)
-               ? "damaged (ttlog repair says what is lost, and asks before it mends)"
-               : "good");
+           !tt_check_damaged(check) ? "good"
+           : check->view->is_mirror
+               ? "damaged (a mirror: the next start removes what is, and fetches it again)"
+               : "damaged (ttlog repair says what is lost, and asks before it mends)");
 }
 
 int tt_ttlog_verify(const struct tt_ttlog_options *options)
