@@ -108,7 +108,8 @@ static void set_pairs(struct tt_config_loading *l, const struct tt_param *param,
             snprintf(named, sizeof(named), "%.250s=%.*s", where,
                      (int)(strcspn(item, "=") < 100 ? strcspn(item, "=") : 100), item);
         if (status == TT_OK)
-            status = tt_kafka_property_check(tt_bytes(item, strcspn(item, "=")), &why);
+            status = tt_kafka_property_check(tt_bytes(item, strcspn(item, "=")),
+                                             tt_bytes_text(strchr(item, '=') + 1), &why);
         if (status == TT_OK)
             set_pair(l, of, source, named, item);
         else

@@ -3,32 +3,43 @@
 static const struct {
     const char *name, *why;
 } refused[] = {
-    {"bootstrap.servers", "is given by --kafka-brokers"},
-    {"metadata.broker.list", "is given by --kafka-brokers"},
-    {"group.id", "is given by --kafka-commit-group; reading uses no group"},
-    {"queued.max.messages.kbytes", "follows from --kafka-queued-bytes"},
-    {"queue.buffering.max.kbytes", "follows from --kafka-producing-bytes"},
-    {"message.timeout.ms", "is given by --kafka-produce-wait-ms"},
-    {"delivery.timeout.ms", "is given by --kafka-produce-wait-ms"},
-    {"auto.offset.reset", "is set by the broker, which tells clients what is missing"},
-    {"enable.auto.commit", "is set by the broker: see --kafka-commit-group"},
-    {"enable.auto.offset.store", "is set by the broker: see --kafka-commit-group"},
-    {"enable.partition.eof", "is set by the broker, which must know where a partition ends"},
-    {"enable.idempotence", "is set by the broker: an event is produced once"},
-    {"acks", "is set by the broker: an answered publish is in Kafka"},
-    {"request.required.acks", "is set by the broker: an answered publish is in Kafka"},
-    {"partitioner", "is set by the broker: murmur2, as Java's producers"},
-    {"transactional.id", "is not used: the broker produces without transactions"},
+    {"bootstrap.servers", "--kafka-brokers gives it"}, /* as which the module gets it */
+    {"metadata.broker.list", "--kafka-brokers gives it"},
+#define TT_KAFKA_REFUSED(name, why) {name, why},
+#include "broker/kafka/properties.def"
 };
+#define REFUSED (sizeof(refused) / sizeof(refused[0]))
 
-enum tt_status tt_kafka_property_check(struct tt_bytes name, struct tt_writer *why)
+static const char *why_refused(struct tt_bytes name)
 {
-    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
-        if (!tt_bytes_is(name, refused[i].name)) continue;
-        tt_write_text(why, refused[i].why);
+    for (size_t i = 0; i < REFUSED; i++)
+        if (tt_bytes_is(name, refused[i].name)) return refused[i].why;
+    if (name.size >= 3 && memcmp(name.data + name.size - 3, "_cb", 3) == 0)
+        return "it is a hook for programs";
+    return NULL;
+}
+
+/* What librdkafka can do without plugins, which would bring a second library for TLS in. */
+static bool mechanism_works(struct tt_bytes value)
+{
+    return tt_bytes_is(value, "PLAIN") || tt_bytes_is(value, "SCRAM-SHA-256") ||
+           tt_bytes_is(value, "SCRAM-SHA-512");
+}
+
+enum tt_status tt_kafka_property_check(struct tt_bytes name, struct tt_bytes value,
+                                       struct tt_writer *why)
+{
+    const char *refusal = why_refused(name);
+    bool mechanism = tt_bytes_is(name, "sasl.mechanisms") || tt_bytes_is(name, "sasl.mechanism");
+    if (refusal != NULL) {
+        tt_write_text(why, "cannot be set: ");
+        tt_write_text(why, refusal);
         return TT_EINVAL;
     }
-    return TT_OK;
+    if (!mechanism || mechanism_works(value)) return TT_OK;
+    tt_write_text(why, "is not a mechanism that works here; allowed: PLAIN, SCRAM-SHA-256, "
+                       "SCRAM-SHA-512");
+    return TT_EINVAL;
 }
 
 static bool contains(struct tt_bytes name, const char *part)

@@ -5,8 +5,10 @@
 
 #include "proto/base/bytes.h"
 
-/* TT_OK; TT_EINVAL: it may not be given, *why says what to give instead or why not. */
-TT_MUST_USE enum tt_status tt_kafka_property_check(struct tt_bytes name, struct tt_writer *why);
+/* Whether librdkafka knows it, only the module can say. TT_OK; TT_EINVAL: it may not be given, *why
+ * says why, and what to give instead. */
+TT_MUST_USE enum tt_status tt_kafka_property_check(struct tt_bytes name, struct tt_bytes value,
+                                                   struct tt_writer *why);
 /* Its value is a password, a key, or may hold one. */
 bool tt_kafka_property_is_secret(struct tt_bytes name);
 /* name=value for logs and /status, the value of a secret as "***". */

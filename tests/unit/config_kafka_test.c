@@ -136,7 +136,10 @@ Test(config_kafka, properties_that_the_broker_sets_are_refused)
 {
     refused(KAFKA("--kafka-topics=q", "--kafka-conf=group.id=x"), "--kafka-conf=group.id",
             "--kafka-commit-group");
-    refused(KAFKA("--kafka-topics=q", "--kafka-conf=acks=0"), "--kafka-conf=acks", "by the broker");
+    refused(KAFKA("--kafka-topics=q", "--kafka-conf=acks=0"), "--kafka-conf=acks", "guarantees");
+    refused(KAFKA("--kafka-topics=q", "--kafka-conf=sasl.mechanisms=GSSAPI"),
+            "--kafka-conf=sasl.mechanisms", "SCRAM-SHA-256");
+    refused(KAFKA("--kafka-topics=q", "--kafka-conf=error_cb=1"), "--kafka-conf=error_cb", "hook");
     refused(KAFKA("--kafka-topics=q", "--kafka-conf=nothing"), "--kafka-conf", "NAME=VALUE");
     refused(KAFKA("--kafka-topics=q", file_option("\n[kafka.conf]\nbootstrap.servers = x\n")),
             ":3: [kafka.conf] bootstrap.servers", "--kafka-brokers");

@@ -37,49 +37,11 @@ static const struct pair owned_producer[] = {
 };
 
 #define CALLBACKS "it is a hook for programs"
-#define FIXED     "the guarantees of this broker depend on it; it is set already"
 static const struct {
     const char *name, *why;
 } refused[] = {
-    {"enable.partition.eof", FIXED},
-    {"auto.offset.reset", FIXED},
-    {"isolation.level", FIXED},
-    {"enable.auto.commit", FIXED},
-    {"auto.commit.enable", FIXED},
-    {"auto.commit.interval.ms", FIXED},
-    {"enable.auto.offset.store", FIXED},
-    {"offset.store.method", FIXED},
-    {"offset.store.path", FIXED},
-    {"offset.store.sync.interval.ms", FIXED},
-    {"enable.idempotence", FIXED},
-    {"enable.gapless.guarantee", FIXED},
-    {"acks", FIXED},
-    {"request.required.acks", FIXED},
-    {"partitioner", FIXED},
-    {"delivery.report.only.error", FIXED},
-    {"produce.offset.report", FIXED},
-    {"transactional.id", "it produces without transactions"},
-    {"group.id", "its name is an option of the broker"},
-    {"group.instance.id", "it never joins a group"},
-    {"group.protocol.type", "it never joins a group"},
-    {"partition.assignment.strategy", "it never joins a group"},
-    {"queued.max.messages.kbytes", "it is derived from the broker's total"},
-    {"queued.min.messages", "it is derived from the broker's total"},
-    {"queue.buffering.max.kbytes", "it is derived from the broker's own limit"},
-    {"queue.buffering.max.messages", "it is derived from the broker's own limit"},
-    {"message.timeout.ms", "the longest wait for Kafka is an option of the broker"},
-    {"delivery.timeout.ms", "the longest wait for Kafka is an option of the broker"},
-    {"log.queue", CALLBACKS},
-    {"enabled_events", CALLBACKS},
-    {"interceptors", CALLBACKS},
-    {"opaque", CALLBACKS},
-    {"default_topic_conf", CALLBACKS},
-    {"plugin.library.paths", "it runs no other code"},
-    {"sasl.kerberos.service.name", "it has no GSSAPI"},
-    {"sasl.kerberos.principal", "it has no GSSAPI"},
-    {"sasl.kerberos.kinit.cmd", "it has no GSSAPI"},
-    {"sasl.kerberos.keytab", "it has no GSSAPI"},
-    {"sasl.kerberos.min.time.before.relogin", "it has no GSSAPI"},
+#define TT_KAFKA_REFUSED(name, why) {name, why},
+#include "broker/kafka/properties.def"
 };
 static const char *const mechanisms[] = {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"};
 
