@@ -494,6 +494,7 @@ static void ticked(struct tt_timer *timer, uint64_t now_ns, void *context)
         look_at_shards(c);
         if (c->options.kafka != NULL) look_at_partitions(c);
     }
+    look_at_kafka(c); /* its descriptor tells at once; this is for what might be missed */
     tt_acceptor_tick(c->acceptor, now_ns);
     tt_operations_tick(c->operations);
     tt_timer_arm(c->timers, timer, now_ns + TICK_NS);

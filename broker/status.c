@@ -91,10 +91,10 @@ static void write_shard(struct tt_writer *w, const struct tt_operations_view *vi
 }
 
 static void write_partition(struct tt_writer *w, const struct tt_operations_view *view,
-                            uint32_t index)
+                            uint32_t index, bool first)
 {
     const struct tt_partition *p = &view->world->partitions[index];
-    tt_write_text(w, index == 0 ? "{" : ",{");
+    tt_write_text(w, first ? "{" : ",{");
     if (view->kafka != NULL) {
         tt_write_text(w, "\"topic\":");
         tt_write_json_string(w, tt_bytes_text(view->world->topics[p->topic].name));
@@ -178,8 +178,12 @@ void tt_status_write(struct tt_writer *w, const struct tt_operations_view *view)
     tt_write_text(w, ",\"shards\":[");
     for (uint32_t i = 0; i < shards; i++) write_shard(w, view, i);
     tt_write_text(w, "],\"partitions\":[");
-    for (uint32_t i = 0; view->world != NULL && i < view->world->partitions_count; i++)
-        write_partition(w, view, i);
+    bool first = true;
+    for (uint32_t i = 0; view->world != NULL && i < view->world->partitions_count; i++) {
+        if (view->kafka != NULL && !tt_status_kafka_is_partition(view, i)) continue;
+        write_partition(w, view, i, first);
+        first = false;
+    }
     tt_write_text(w, "]}\n");
     TT_ASSERT(!w->overflow);
 }

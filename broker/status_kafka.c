@@ -68,6 +68,13 @@ void tt_status_kafka_write(struct tt_writer *w, const struct tt_operations_view 
     tt_write_text(w, "]}");
 }
 
+bool tt_status_kafka_is_partition(const struct tt_operations_view *view, uint32_t partition)
+{
+    const struct tt_partition *p = &view->world->partitions[partition];
+    return p->number < view->world->topics[p->topic].partitions ||
+           tt_metric_get(&p->source_end) != 0 || tt_tail_head_offset(p->tail) != 0;
+}
+
 void tt_status_kafka_write_partition(struct tt_writer *w, const struct tt_partition *p)
 {
     uint64_t end = tt_metric_get(&p->source_end);

@@ -10,6 +10,8 @@
 
 /* ,"kafka":{...} */
 void tt_status_kafka_write(struct tt_writer *w, const struct tt_operations_view *view);
+/* It is one, as far as is known, and no slot that waits for one. */
+bool tt_status_kafka_is_partition(const struct tt_operations_view *view, uint32_t partition);
 /* Further members of a partition. */
 void tt_status_kafka_write_partition(struct tt_writer *w, const struct tt_partition *partition);
 /* Further members of a reason of readiness. */

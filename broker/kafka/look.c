@@ -18,7 +18,7 @@ struct look {
 
 static const char *cause_of(enum tt_kafka_topic_state state)
 {
-    /* Clients read these: nothing of names and addresses. */
+    /* Nothing of names and addresses. */
     static const char *const texts[] = {
         [TT_KAFKA_TOPIC_UNKNOWN] = "a topic is not known yet",
         [TT_KAFKA_TOPIC_LIVE] = NULL,
@@ -31,12 +31,12 @@ static const char *cause_of(enum tt_kafka_topic_state state)
     return texts[state];
 }
 
-static void set_cause(struct tt_kafka_watch *w, const char *cause, const char *detail)
+void tt_kafka_watch_set_cause(struct tt_kafka_watch *w, const char *cause, const char *detail)
 {
     pthread_mutex_lock(&w->lock);
     bool changed = w->news.cause != cause;
     if (changed) {
-        w->news.since_ms = tt_kafka_watch_wall_us() / 1000;
+        w->news.since_ms = tt_kafka_plan_wall_us() / 1000;
         w->news.cause = cause;
         w->news.stale = cause != NULL;
     }
@@ -70,7 +70,7 @@ static void set_state(struct tt_kafka_watch *w, uint32_t topic, enum tt_kafka_to
     if (watched->state == state) return;
     pthread_mutex_lock(&w->lock);
     watched->state = state;
-    watched->since_ms = tt_kafka_watch_wall_us() / 1000;
+    watched->since_ms = tt_kafka_plan_wall_us() / 1000;
     pthread_mutex_unlock(&w->lock);
     if (state != TT_KAFKA_TOPIC_LIVE)
         tt_diag_write(w->diag, TT_DIAG_WARN, NULL, "kafka_topic_state", "topic %s: %s%s%s",
@@ -205,6 +205,18 @@ static bool fits(struct look *l, uint32_t topic, const struct tt_kafka_topic *sa
     return why == NULL;
 }
 
+/* A topic that has come up fits the slots that wait for it; false: another life is needed, or
+ * Kafka did not answer. */
+static bool is_young(struct look *l, uint32_t topic, uint32_t partitions)
+{
+    struct tt_kafka_plan_topic *t = &l->watch->plan->topics[topic];
+    bool young = false;
+    if (!tt_kafka_plan_is_young(&l->planning, &t->settings, partitions, &young)) return false;
+    t->absent = false;
+    if (!young) need_life(l, t->settings.name, "it is there now");
+    return young;
+}
+
 /* The mirror was opened without Kafka's word. True: it fits, or did before. */
 static bool check(struct look *l, uint32_t topic, uint32_t partitions)
 {
@@ -232,6 +244,7 @@ static void look_at_topic(struct look *l, uint32_t topic)
         return;
     }
     if (!fits(l, topic, says)) return;
+    if (w->plan->topics[topic].absent && !is_young(l, topic, says->partitions_count)) return;
     if (says->partitions_count > watched->partitions) grow(l, topic, says->partitions_count);
     if (!check(l, topic, says->partitions_count)) {
         if (!l->again) set_state(w, topic, TT_KAFKA_TOPIC_UNCHECKED, l->planning.why);
@@ -299,7 +312,8 @@ void tt_kafka_watch_look(struct tt_kafka_watch *w)
     w->module->serve(w->kafka);
     struct tt_kafka_metadata *m = ask(w, why);
     if (m == NULL) {
-        set_cause(w, "no Kafka broker answers", why);
+        tt_diag_set_wall_us(w->diag, tt_kafka_plan_wall_us());
+        tt_kafka_watch_set_cause(w, TT_KAFKA_CAUSE_AWAY, why);
         return;
     }
     l.metadata = m;
@@ -309,12 +323,13 @@ void tt_kafka_watch_look(struct tt_kafka_watch *w)
     w->brokers = m->brokers;
     snprintf(w->cluster, sizeof w->cluster, "%s", m->cluster_id);
     pthread_mutex_unlock(&w->lock);
+    tt_diag_set_wall_us(w->diag, tt_kafka_plan_wall_us());
     const char *cause = NULL;
     for (uint32_t i = 0; !l.again && i < w->plan->count; i++) {
         look_at_topic(&l, i);
         if (cause == NULL) cause = cause_of(w->watched[i].state);
     }
     look_for_topics(&l);
-    if (!l.again) set_cause(w, cause, "");
+    if (!l.again) tt_kafka_watch_set_cause(w, cause, "");
     w->module->metadata_free(&m);
 }

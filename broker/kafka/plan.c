@@ -20,8 +20,8 @@ const char *tt_kafka_reset_text(enum tt_kafka_reset reset)
 {
     static const char *const texts[TT_KAFKA_RESETS] = {
         [TT_KAFKA_RESET_REMADE] = "remade",         [TT_KAFKA_RESET_CLUSTER] = "cluster",
-        [TT_KAFKA_RESET_GENERATION] = "generation", [TT_KAFKA_RESET_EXPIRED] = "expired",
-        [TT_KAFKA_RESET_DAMAGED] = "damaged",
+        [TT_KAFKA_RESET_GENERATION] = "generation", [TT_KAFKA_RESET_MAPPING] = "mapping",
+        [TT_KAFKA_RESET_EXPIRED] = "expired",       [TT_KAFKA_RESET_DAMAGED] = "damaged",
     };
     return texts[reset];
 }
@@ -173,6 +173,7 @@ enum tt_status tt_kafka_plan_make(struct tt_kafka_plan **out, struct tt_kafka_pl
         status = add_name(&names, tt_kafka_topics_name(p->topics, i));
     if (status == TT_OK) {
         m = ask(p, &names);
+        tt_diag_set_wall_us(p->diag, tt_kafka_plan_wall_us()); /* it may have taken long */
         if (m == NULL)
             (void)find_mirrors(p, &names);
         else if (tt_kafka_topics_has_patterns(p->topics))

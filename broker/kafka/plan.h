@@ -7,6 +7,7 @@
  *     below it, the topic was made anew: generation + 1, the mirror is dropped
  *   - Kafka's beginning is above what the mirror needs next: that partition's mirror is dropped
  *   - a partition without records begins at `backfill` before now
+ *   - records become other events than those mirrored: all of the mirror is dropped
  *   - a topic that Kafka does not have, or has not told of, is served from its mirror as it is, and
  *     compared later (tt_kafka_plan_check)
  *
@@ -27,6 +28,7 @@ enum tt_kafka_reset {
     TT_KAFKA_RESET_REMADE = 0, /* the topic was deleted and made anew */
     TT_KAFKA_RESET_CLUSTER,    /* it is of another cluster */
     TT_KAFKA_RESET_GENERATION, /* --kafka-generation was raised */
+    TT_KAFKA_RESET_MAPPING,    /* records become other events than before, by other settings */
     TT_KAFKA_RESET_EXPIRED,    /* Kafka's retention has gone past it */
     TT_KAFKA_RESET_DAMAGED,    /* unreadable */
     TT_KAFKA_RESETS
@@ -49,6 +51,8 @@ struct tt_kafka_plan_topic {
     uint32_t partitions;                /* N, as Kafka or the mirror says */
     bool checked;                       /* mirror and Kafka were compared, partition by partition */
     bool mirrored;                      /* there was a mirror */
+    bool absent;                        /* Kafka does not have it */
+    bool other_mapping;                 /* which other settings have made */
     struct tt_kafka_plan_partition *of; /* by number */
 };
 struct tt_kafka_plan {
@@ -63,6 +67,7 @@ struct tt_kafka_plan {
 
 /* What planning works with; borrowed. */
 uint64_t tt_kafka_plan_now_ns(void); /* CLOCK_MONOTONIC */
+int64_t tt_kafka_plan_wall_us(void);
 struct tt_kafka_planning {
     const struct tt_config *config;
     const struct tt_kafka_topics *topics;
@@ -103,6 +108,11 @@ struct tt_kafka_known {
 enum tt_kafka_fit tt_kafka_plan_compare(struct tt_kafka_planning *planning, const char *topic,
                                         uint32_t partition, const struct tt_kafka_known *known,
                                         uint64_t *low, uint64_t *end);
+/* A topic that was not there: *young: all of its partitions are to be read from 0, as slots are.
+ * False: not answered. */
+bool tt_kafka_plan_is_young(struct tt_kafka_planning *planning,
+                            const struct tt_kafka_topic_settings *settings, uint32_t partitions,
+                            bool *young);
 /* The topic as planned without Kafka's word, now that there is one: true: its partitions fit and
  * can be read from where they stand; false: something does not fit (*again: another plan is needed)
  * or was not answered. */

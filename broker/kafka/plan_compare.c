@@ -14,6 +14,13 @@ uint64_t tt_kafka_plan_now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+int64_t tt_kafka_plan_wall_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
+}
+
 int tt_kafka_plan_timeout_ms(const struct tt_kafka_planning *p)
 {
     uint64_t now = tt_kafka_plan_now_ns();

@@ -18,7 +18,8 @@ bool tt_kafka_plan_begin(struct tt_kafka_planning *planning,
                          uint64_t low, uint64_t end, uint64_t *begin);
 
 /* Plans one topic: settings are filled in. metadata: what Kafka says of it; null: nothing, or that
- * there is none. cluster: of the metadata. On TT_OK logs->recovered is there; else *error. */
+ * there is none. cluster: Kafka's; empty: it did not answer. On TT_OK logs->recovered is there;
+ * else *error. */
 enum tt_status tt_kafka_plan_topic(struct tt_kafka_planning *planning,
                                    struct tt_kafka_plan_topic *topic, struct tt_logs_topic *logs,
                                    const struct tt_hash_key *key, const char *cluster,

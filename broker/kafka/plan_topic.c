@@ -1,9 +1,9 @@
 /* One topic: its mirror, beside what Kafka says of it. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "broker/kafka/mapping.h"
+#include "broker/kafka/mapping_file.h"
 #include "broker/kafka/mirror_file.h"
 #include "broker/kafka/plan_internal.h"
 #include "broker/startup_files.h"
@@ -16,13 +16,6 @@ struct work {
     const struct tt_hash_key *key;
     char *error;
 };
-
-static int64_t wall_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
-}
 
 /* ---- resets ---- */
 
@@ -56,7 +49,7 @@ bool tt_kafka_plan_begin(struct tt_kafka_planning *p,
     if (settings->backfill_ms == 0) return true;
     int timeout_ms = tt_kafka_plan_timeout_ms(p);
     if (timeout_ms == 0) return false;
-    int64_t from_ms = wall_us() / 1000 - (int64_t)settings->backfill_ms;
+    int64_t from_ms = tt_kafka_plan_wall_us() / 1000 - (int64_t)settings->backfill_ms;
     p->code = p->module->offset_at(p->kafka, settings->name, (int32_t)partition, from_ms,
                                    timeout_ms, &offset, p->why);
     if (p->code != 0) return false;
@@ -198,7 +191,7 @@ static enum tt_status recover(const struct work *w, uint32_t partitions)
     if (is->capacity == 0) is->capacity = 1;
     if (is->capacity > TT_PARTITIONS_MAX) is->capacity = TT_PARTITIONS_MAX;
     enum tt_status status = tt_logs_recover(w->logs, w->planning->config, w->key,
-                                            w->planning->faults, wall_us(), w->error);
+                                            w->planning->faults, tt_kafka_plan_wall_us(), w->error);
     if (status != TT_OK) return status;
     t->partitions = is->partitions;
     free(t->of);
@@ -228,6 +221,41 @@ static enum tt_status begin_generation(const struct work *w, uint32_t partitions
 {
     enum tt_status status = write_file(w);
     return status == TT_OK ? recover(w, partitions) : status;
+}
+
+static bool has_present_mapping(const struct work *w)
+{
+    const struct tt_files files = tt_startup_files(w->planning->faults);
+    char path[TT_RECOVERY_DIRECTORY_MAX + 1];
+    return tt_logs_mirror_path(w->planning->config, w->topic->settings.name, path) == TT_OK &&
+           tt_kafka_mapping_read(&files, path) == tt_kafka_mapping_hash(&w->topic->settings);
+}
+
+/* What other settings have made of the records is of no use. */
+static enum tt_status map_again(const struct work *w)
+{
+    struct tt_kafka_plan_topic *t = w->topic;
+    const struct tt_files files = tt_startup_files(w->planning->faults);
+    char path[TT_RECOVERY_DIRECTORY_MAX + 1];
+    uint64_t hash = tt_kafka_mapping_hash(&t->settings);
+    if (has_present_mapping(w)) return TT_OK;
+    enum tt_status status = tt_logs_mirror_path(w->planning->config, t->settings.name, path);
+    bool any = false;
+    for (uint32_t i = 0; status == TT_OK && i < t->partitions; i++) {
+        if (is_empty(w, i)) continue;
+        any = true;
+        status = tt_logs_drop_partition(w->logs, i, w->planning->faults, w->error);
+        t->of[i] = (struct tt_kafka_plan_partition){0};
+    }
+    if (any) {
+        count_reset(w, TT_KAFKA_RESET_MAPPING);
+        tt_diag_write(
+            w->planning->diag, TT_DIAG_WARN, NULL, "kafka_mapping_changed",
+            "topic %s: its records become other events by the present settings: the mirror "
+            "is made again",
+            t->settings.name);
+    }
+    return status == TT_OK ? tt_kafka_mapping_write(&files, path, hash) : status;
 }
 
 static enum tt_status compare_partitions(const struct work *w, uint32_t partitions)
@@ -278,7 +306,8 @@ static enum tt_status plan_with_kafka(const struct work *w, const struct tt_mirr
                       "topic %s: the mirror is dropped and made again: %s", t->settings.name,
                       w->logs->recovered->note);
     }
-    status = compare_partitions(w, partitions);
+    status = map_again(w);
+    if (status == TT_OK) status = compare_partitions(w, partitions);
     if (status != TT_EEXIST) return status;
     t->generation++;
     status = begin_generation(w, partitions);
@@ -295,11 +324,18 @@ enum tt_status tt_kafka_plan_topic(struct tt_kafka_planning *p, struct tt_kafka_
     topic->generation = topic->settings.generation;
     topic->mirrored = tt_kafka_plan_mirror(p, topic->settings.name, &file);
     enum tt_status status;
-    if (metadata != NULL) {
+    /* A topic that Kafka does not have yet has its history all the same, and grows from nothing. */
+    if (metadata == NULL && cluster[0] != '\0' && !topic->mirrored) {
+        snprintf(topic->cluster, sizeof topic->cluster, "%s", cluster);
+        status = begin_generation(&w, 0);
+        if (status == TT_OK) status = map_again(&w);
+        topic->checked = topic->absent = true;
+    } else if (metadata != NULL) {
         status = plan_with_kafka(&w, topic->mirrored ? &file : NULL, cluster,
                                  metadata->partitions_count);
     } else {
         if (topic->mirrored) {
+            topic->other_mapping = !has_present_mapping(&w);
             snprintf(topic->cluster, sizeof topic->cluster, "%s", file.cluster);
             if (file.generation > topic->generation) topic->generation = file.generation;
         }
@@ -308,10 +344,27 @@ enum tt_status tt_kafka_plan_topic(struct tt_kafka_planning *p, struct tt_kafka_
     return status == TT_EEXIST ? TT_EIO : status;
 }
 
+bool tt_kafka_plan_is_young(struct tt_kafka_planning *p,
+                            const struct tt_kafka_topic_settings *settings, uint32_t partitions,
+                            bool *young)
+{
+    *young = true;
+    for (uint32_t i = 0; *young && i < partitions; i++) {
+        const struct tt_kafka_known nothing = {0};
+        uint64_t low, end, begin;
+        if (tt_kafka_plan_compare(p, settings->name, i, &nothing, &low, &end) ==
+                TT_KAFKA_UNANSWERED ||
+            !tt_kafka_plan_begin(p, settings, i, low, end, &begin))
+            return false;
+        *young = begin == 0;
+    }
+    return true;
+}
+
 bool tt_kafka_plan_check(struct tt_kafka_planning *p, struct tt_kafka_plan_topic *t,
                          const char *cluster, uint32_t partitions, bool *again)
 {
-    *again = strcmp(t->cluster, cluster) != 0 || partitions < t->partitions;
+    *again = t->other_mapping || strcmp(t->cluster, cluster) != 0 || partitions < t->partitions;
     for (uint32_t i = 0; !*again && i < t->partitions; i++) {
         uint64_t low, begin;
         enum tt_kafka_fit fit = compare(p, t, i, &low);

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "broker/kafka/handle.h"
@@ -14,13 +13,6 @@
 
 #define LOOK_EVERY_MS      1000
 #define PARTITIONS_UNKNOWN 1u
-
-int64_t tt_kafka_watch_wall_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
-}
 
 void tt_kafka_watch_tell(struct tt_kafka_watch *w)
 {
@@ -47,6 +39,12 @@ struct tt_kafka_planning tt_kafka_watch_planning(struct tt_kafka_watch *w, uint3
 
 /* ---- planning ---- */
 
+static void destroy_spent(struct tt_kafka_watch *w)
+{
+    for (unsigned i = 0; i < 2; i++)
+        if (w->spent[i] != NULL) w->module->destroy(&w->spent[i]);
+}
+
 static enum tt_status open_handle(struct tt_kafka_watch *w, bool planning, uint32_t partitions,
                                   char error[TT_CONFIG_ERROR_MAX])
 {
@@ -57,7 +55,8 @@ static enum tt_status open_handle(struct tt_kafka_watch *w, bool planning, uint3
                                                     .queues = w->shards_count,
                                                     .partitions = partitions,
                                                     .planning = planning};
-    if (w->kafka != NULL) w->module->destroy(&w->kafka);
+    w->spent[planning ? 0 : 1] = w->kafka;
+    w->kafka = NULL;
     return tt_kafka_handle_open(&w->kafka, &options, error);
 }
 
@@ -67,7 +66,7 @@ static enum tt_status begin_watching(struct tt_kafka_watch *w)
     struct tt_kafka_watched *watched = calloc(w->plan->count + 1, sizeof *watched);
     if (watched == NULL) return TT_ENOMEM;
     for (uint32_t i = 0; i < w->plan->count; i++) {
-        watched[i].since_ms = tt_kafka_watch_wall_us() / 1000;
+        watched[i].since_ms = tt_kafka_plan_wall_us() / 1000;
         watched[i].partitions = w->plan->topics[i].partitions;
     }
     pthread_mutex_lock(&w->lock);
@@ -79,6 +78,7 @@ static enum tt_status begin_watching(struct tt_kafka_watch *w)
     w->news.away = w->plan->away;
     w->news.again = false;
     pthread_mutex_unlock(&w->lock);
+    if (w->plan->brokers == 0) tt_kafka_watch_set_cause(w, TT_KAFKA_CAUSE_AWAY, "");
     return TT_OK;
 }
 
@@ -106,6 +106,7 @@ static enum tt_status make_plan(struct tt_kafka_watch *w, char error[TT_CONFIG_E
     if (getrandom(planning.random, sizeof planning.random, 0) != (ssize_t)sizeof planning.random)
         return TT_EIO;
     status = tt_kafka_plan_make(&w->plan, &planning, error);
+    tt_diag_set_wall_us(w->diag, tt_kafka_plan_wall_us());
     if (status != TT_OK) return status;
     tell_plan(w);
     uint32_t partitions = 0;
@@ -150,8 +151,9 @@ static void *run(void *context)
         w->looking = !wanted && w->lives && !w->news.again;
         bool look = w->looking;
         pthread_mutex_unlock(&w->lock);
-        tt_diag_set_wall_us(w->diag, tt_kafka_watch_wall_us());
+        tt_diag_set_wall_us(w->diag, tt_kafka_plan_wall_us());
         if (wanted) plan(w);
+        destroy_spent(w);
         if (look) tt_kafka_watch_look(w);
         tt_kafka_notes_write(w->notes, w->diag);
         pthread_mutex_lock(&w->lock);
@@ -221,6 +223,7 @@ void tt_kafka_watch_stop(struct tt_kafka_watch *w)
     pthread_mutex_unlock(&w->lock);
     pthread_join(w->thread, NULL);
     w->thread_runs = false;
+    destroy_spent(w);
     if (w->kafka != NULL) w->module->destroy(&w->kafka);
     tt_kafka_notes_write(w->notes, w->diag);
 }

@@ -49,6 +49,7 @@ struct tt_kafka_watch {
 
     /* The thread's; while a life begins or ends, the control thread's. */
     struct tt_kafka *kafka;
+    struct tt_kafka *spent[2]; /* handles that are to be destroyed, which takes time */
     struct tt_kafka_plan *plan;
     struct tt_kafka_source *source;
     const struct tt_world *world;
@@ -57,8 +58,9 @@ struct tt_kafka_watch {
 
 /* One look at Kafka while a life lasts. */
 void tt_kafka_watch_look(struct tt_kafka_watch *watch);
-/* The sides' clocks. */
-int64_t tt_kafka_watch_wall_us(void);
+/* What is wrong, in words that clients may read (null: nothing), and more of it for the log. */
+void tt_kafka_watch_set_cause(struct tt_kafka_watch *watch, const char *cause, const char *detail);
+#define TT_KAFKA_CAUSE_AWAY "no Kafka broker answers"
 /* Says it to the control thread. */
 void tt_kafka_watch_tell(struct tt_kafka_watch *watch);
 /* What planning and comparing work with, for so many ms. */
