@@ -20,7 +20,7 @@
 #define TIDY_NS                UINT64_C(1000000000)
 /* An answer of the source may be so old. */
 #define SOURCE_ANSWERS_NS UINT64_C(2000000000)
-#define RELIEF_NS              UINT64_C(20000000) /* between two looks for memory */
+#define RELIEF_NS         UINT64_C(20000000) /* between two looks for memory */
 /* While it is full so many clients are looked at in a turn: none of them can be given anything, but
  * a few have something to let go of. */
 #define FULL_LOOKS_MAX 64u
