@@ -80,12 +80,10 @@ static void start_threads(struct life *l)
 static enum tt_status open_logs(struct life *l)
 {
     const struct tt_life_options *o = l->options;
-    struct tt_diag *diag = o->diags[o->diags_count - 1];
-    struct tt_logs_topic *topics = NULL;
-    uint32_t topics_count = 0;
-    if (o->kafka != NULL) topics = tt_kafka_watch_topics(o->kafka, &topics_count);
-    enum tt_status status = tt_logs_open(&l->logs, o->config, topics, topics_count, o->faults,
-                                         tt_control_io(o->control), &l->world, diag, l->error);
+    struct tt_logs_options options = {
+        .faults = o->faults, .io = tt_control_io(o->control), .diag = o->diags[o->diags_count - 1]};
+    if (o->kafka != NULL) options.topics = tt_kafka_watch_topics(o->kafka, &options.topics_count);
+    enum tt_status status = tt_logs_open(&l->logs, o->config, &options, &l->world, l->error);
     if (status == TT_OK && o->kafka != NULL)
         status = tt_kafka_watch_life_begins(o->kafka, &l->world, l->error);
     return status;

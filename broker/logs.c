@@ -46,6 +46,7 @@ static struct tt_tail_options tail_options(const struct tt_config *config)
 /* What each of so many partitions may take of --channels-max. */
 static uint32_t channels_max(const struct tt_config *config, uint32_t known)
 {
+    TT_ASSERT(known > 0);
     return (uint32_t)((config->channels_max + known - 1) / known);
 }
 
@@ -293,16 +294,16 @@ static enum tt_status know_keys(struct tt_logs *l)
     return TT_OK;
 }
 
-/* The topics' recovered logs become ours; *topics: null: the log of --data is the only one. */
+/* The topics' recovered logs become ours; No topics: the log of --data is the only one. */
 static enum tt_status take_topics(struct tt_logs *l, const struct tt_config *config,
-                                  struct tt_logs_topic *topics, struct tt_faults *faults,
-                                  struct tt_io *io, struct tt_diag *diag,
+                                  const struct tt_logs_options *options,
                                   char error[TT_CONFIG_ERROR_MAX])
 {
+    struct tt_logs_topic *topics = options->topics;
     enum tt_status status = TT_OK;
     if (topics == NULL) {
         l->topics[0] = (struct tt_topic){.name = "", .fixed = true};
-        status = recover(&l->recovered[0], config, faults, io, error);
+        status = recover(&l->recovered[0], config, options->faults, options->io, error);
     }
     for (uint32_t i = 0; topics != NULL && i < l->topics_count; i++) {
         l->topics[i] = topics[i].is;
@@ -314,7 +315,7 @@ static enum tt_status take_topics(struct tt_logs *l, const struct tt_config *con
         const struct tt_recovered *r = l->recovered[i];
         char path[TT_RECOVERY_DIRECTORY_MAX + 1];
         if (topics != NULL) status = tt_logs_mirror_path(config, t->name, path);
-        tell(r, topics != NULL ? path : config->data, diag);
+        tell(r, topics != NULL ? path : config->data, options->diag);
         t->history = r->history;
         t->first = l->count;
         t->capacity = r->partitions_count;
@@ -356,12 +357,11 @@ static void fill(struct tt_world *world, const struct tt_logs *l)
 }
 
 enum tt_status tt_logs_open(struct tt_logs **logs, const struct tt_config *config,
-                            struct tt_logs_topic *topics, uint32_t topics_count,
-                            struct tt_faults *faults, struct tt_io *io, struct tt_world *world,
-                            struct tt_diag *diag, char error[TT_CONFIG_ERROR_MAX])
+                            const struct tt_logs_options *options, struct tt_world *world,
+                            char error[TT_CONFIG_ERROR_MAX])
 {
-    TT_ASSERT((topics == NULL) == (topics_count == 0));
-    uint32_t count = topics != NULL ? topics_count : 1;
+    TT_ASSERT((options->topics == NULL) == (options->topics_count == 0));
+    uint32_t count = options->topics != NULL ? options->topics_count : 1;
     struct tt_logs *l = calloc(1, sizeof(*l));
     if (l == NULL) return TT_ENOMEM;
     error[0] = '\0';
@@ -372,7 +372,7 @@ enum tt_status tt_logs_open(struct tt_logs **logs, const struct tt_config *confi
         return TT_ENOMEM;
     }
     l->topics_count = count;
-    enum tt_status status = take_topics(l, config, topics, faults, io, diag, error);
+    enum tt_status status = take_topics(l, config, options, error);
     if (status == TT_OK) status = open_partitions(l, config, world->shards_count);
     if (status != TT_OK) {
         if (error[0] == '\0')

@@ -10,7 +10,7 @@
  *         another history after all:       tt_logs_forget(&topic), tt_logs_recover() with that one
  *         a partition that is of no use:   tt_logs_drop_partition(&topic, i, ...)
  *         one that is empty begins at X:   tt_recovery_begin_at(&topic.recovered->partitions[i], X)
- *     tt_logs_open(..., topics, count, ...)
+ *     tt_logs_open(...)
  *
  * Thread: start-up, before the shards run, and again after they have ended. Memory: owned here; the
  * world borrows it. */
@@ -56,20 +56,24 @@ void tt_logs_forget(struct tt_logs_topic *topic);
 TT_MUST_USE enum tt_status tt_logs_mirror_path(const struct tt_config *config, const char *name,
                                                char path[TT_RECOVERY_DIRECTORY_MAX + 1]);
 
+struct tt_logs_options {
+    struct tt_logs_topic *topics; /* null: the log of --data */
+    uint32_t topics_count;
+    struct tt_faults *faults; /* of the files, for tests; null: none */
+    struct tt_io *io;         /* time and random numbers; with topics not needed */
+    struct tt_diag *diag;
+};
 /* What is shared out to partitions (--log-retention-bytes, --channels-max) goes by those that are
  * known: spare slots get as much as one of these each, and take nothing from them.
  *
  * No topics: creates the log of --data where there is none (its history, key and number of
  * partitions are fixed then), else recovers it. With topics: takes over what was recovered (also on
  * failure). Fills topics, history (of the first), hash key, partitions and readers of *world, whose
- * shards are counted already. faults: of the files, for tests; null: none. On failure *error holds
- * one line that names the file. TT_OK; TT_ECORRUPT, TT_EVERSION, TT_EINVAL (made with other
- * options), TT_EACCES, TT_EIO, ... */
+ * shards are counted already. On failure *error holds one line that names the file. TT_OK;
+ * TT_ECORRUPT, TT_EVERSION, TT_EINVAL (made with other options), TT_EACCES, TT_EIO, ... */
 TT_MUST_USE enum tt_status tt_logs_open(struct tt_logs **logs, const struct tt_config *config,
-                                        struct tt_logs_topic *topics, uint32_t topics_count,
-                                        struct tt_faults *faults, struct tt_io *io,
-                                        struct tt_world *world, struct tt_diag *diag,
-                                        char error[TT_CONFIG_ERROR_MAX]);
+                                        const struct tt_logs_options *options,
+                                        struct tt_world *world, char error[TT_CONFIG_ERROR_MAX]);
 /* Frees what tt_logs_open() made. The logs themselves were closed by their shards. */
 void tt_logs_close(struct tt_logs **logs);
 /* Memory of all the world's partitions, slots included: tails, tables of channels, indexes,

@@ -101,7 +101,7 @@ enum tt_status tt_recovery_write_meta(struct tt_recovery *r, const struct tt_met
 static enum tt_status open_meta(struct tt_recovery *r)
 {
     struct tt_recovered *log = r->log;
-    struct tt_meta meta;
+    struct tt_meta meta = {0};
     enum tt_status status = tt_recovery_read_meta(r, &meta);
     if (status != TT_OK) return status;
     char path[TT_RECOVERY_PATH_BYTES];

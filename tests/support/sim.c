@@ -248,9 +248,8 @@ void sim_start(struct sim *sim)
     l->world.shards_count = sim->shards;
     for (uint32_t i = 0; i <= sim->shards; i++)
         require(tt_diag_create(&l->diags[i], i < sim->shards ? i : TT_DIAG_CONTROL), "diag");
-    require(tt_logs_open(&l->logs, l->config, NULL, 0, NULL, l->control, &l->world,
-                         l->diags[sim->shards], error),
-            error);
+    const struct tt_logs_options logs = {.io = l->control, .diag = l->diags[sim->shards]};
+    require(tt_logs_open(&l->logs, l->config, &logs, &l->world, error), error);
     require(tt_peers_create(&l->world.peers, sim->shards), "peers");
     tt_peers_join(l->world.peers, sim->shards, l->control);
     l->world.shards = calloc(SIM_SHARDS_MAX, sizeof *l->world.shards);

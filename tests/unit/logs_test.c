@@ -80,8 +80,8 @@ static void recover(struct tt_logs_topic *topic)
 
 static void open_logs(struct tt_logs_topic *topics, uint32_t count)
 {
-    cr_assert_eq(tt_logs_open(&logs, config, topics, count, NULL, NULL, &world, diag, error), TT_OK,
-                 "%s", error);
+    const struct tt_logs_options options = {.topics = topics, .topics_count = count, .diag = diag};
+    cr_assert_eq(tt_logs_open(&logs, config, &options, &world, error), TT_OK, "%s", error);
 }
 
 /* ---- a hand for the logs' operations ---- */
@@ -244,8 +244,8 @@ Test(logs, an_embedded_log_is_one_topic)
     struct tt_io *io;
     char why[256];
     cr_assert_eq(tt_io_create(&io, &options, why, sizeof why), TT_OK, "%s", why);
-    cr_assert_eq(tt_logs_open(&logs, config, NULL, 0, NULL, io, &world, diag, error), TT_OK, "%s",
-                 error);
+    const struct tt_logs_options embedded = {.io = io, .diag = diag};
+    cr_assert_eq(tt_logs_open(&logs, config, &embedded, &world, error), TT_OK, "%s", error);
     cr_assert_eq(world.topics_count, 1);
     cr_assert(world.topics[0].fixed);
     cr_assert_str_eq(world.topics[0].name, "");
