@@ -183,7 +183,7 @@ static void tell_ready(const struct tt_control *c)
     tt_address_text(tt_acceptor_address(c->acceptor, 0), http);
     tt_address_text(tt_operations_address(c->operations), ops);
     printf("tickertape ready http=%s ops=%s io=%s shards=%u history=%s\n", http, ops,
-           tt_io_name(c->io), c->world->shards_count, c->world->history.text);
+           tt_io_name(c->io), c->world->shards_count, c->world->topics[0].history.text);
     fflush(stdout);
 }
 

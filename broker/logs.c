@@ -349,7 +349,6 @@ static void fill(struct tt_world *world, const struct tt_logs *l)
 {
     world->topics = l->topics;
     world->topics_count = l->topics_count;
-    world->history = l->topics[0].history;
     world->hash_key = l->recovered[0]->hash_key;
     world->partitions = l->partitions;
     world->partitions_count = l->count;

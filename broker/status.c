@@ -135,7 +135,8 @@ void tt_status_write(struct tt_writer *w, const struct tt_operations_view *view)
 {
     const struct tt_config *c = view->config;
     tt_write_format(w, "{\"version\":\"" TT_VERSION "\",\"phase\":\"%s\"", phase_text(view));
-    if (view->world != NULL) tt_write_format(w, ",\"history\":\"%s\"", view->world->history.text);
+    if (view->world != NULL)
+        tt_write_format(w, ",\"history\":\"%s\"", view->world->topics[0].history.text);
     tt_write_format(w, ",\"io\":\"%s\",\"startedAt\":%lld,\"uptimeMs\":%lld", view->io_name,
                     (long long)view->started_ms, (long long)(view->now_ms - view->started_ms));
     write_memory(w, &view->memory);

@@ -71,8 +71,7 @@ struct tt_world {
     struct tt_tail_readers *readers; /* places, turns and parked flags of all shards */
     struct tt_shard **shards;        /* for their metrics; shards[i] is thread i */
     uint32_t shards_count;
-    struct tt_history history; /* of topic 0 */
-    const struct tt_topic *topics;
+    const struct tt_topic *topics; /* at least one */
     uint32_t topics_count;
     struct tt_partition *partitions; /* of all topics, by local number, slots included */
     uint32_t partitions_count;

@@ -171,10 +171,9 @@ static const struct tt_resume_source *sources_now(struct tt_shard *shard)
     if (shard->sources == NULL) return NULL;
     for (uint32_t p = 0; p < shard->world->partitions_count; p++) {
         const struct tt_partition *partition = &shard->world->partitions[p];
-        /* In this order: once it is over, R may be anywhere up to the end and beyond. */
-        bool backfilling = tt_metric_get(&partition->backfilling) != 0;
         shard->sources[p] =
-            (struct tt_resume_source){tt_metric_get(&partition->source_end), backfilling};
+            (struct tt_resume_source){.end = tt_metric_get(&partition->source_end),
+                                      .backfilling = tt_metric_get(&partition->backfilling) != 0};
     }
     return shard->sources;
 }

@@ -53,11 +53,8 @@ static inline void reset_shard(uint32_t partitions)
     memset(&shard, 0, sizeof shard);
     static const struct tt_topic topic = {.name = "", .history = {"k7Qp2a"}, .fixed = true};
     for (uint32_t i = 0; i < partitions; i++) parts[i] = (struct tt_partition){.number = i};
-    shard.world = (struct tt_world){.history = {"k7Qp2a"},
-                                    .topics = &topic,
-                                    .topics_count = 1,
-                                    .partitions = parts,
-                                    .partitions_count = partitions};
+    shard.world = (struct tt_world){
+        .topics = &topic, .topics_count = 1, .partitions = parts, .partitions_count = partitions};
     shard.options.event_bytes_max = 1000;
     shard.options.publish_bytes = 64u << 20;
     open_count = 0;
