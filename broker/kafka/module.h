@@ -46,8 +46,8 @@ struct tt_kafka_options {
     const struct tt_kafka_property *properties; /* librdkafka's, bootstrap.servers among them */
     uint32_t properties_count;
     uint32_t queues; /* shards */
-    /* Most bytes of keys and values fetched and not taken, all partitions together. Reading pauses
-     * for up to a second when a queue is full: less than a second's traffic limits the rate. */
+    /* Most bytes of keys and values fetched and not taken, all partitions together, and about as
+     * much again for what messages take besides. */
     uint64_t queued_bytes;
     uint32_t partitions;      /* that share it */
     uint64_t producing_bytes; /* most bytes that wait to be acknowledged, for each queue */

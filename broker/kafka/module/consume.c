@@ -125,11 +125,23 @@ static uint32_t find_started(struct queue *q, const rd_kafka_message_t *m)
     return q->started_count;
 }
 
+/* A fetcher that found the queue full looks again after a second, or when its thread has something
+ * else to do: here a request whose answer nobody waits for, sent (to any broker) each time that a
+ * good part of a full queue was taken. Else every full queue costs up to a second. */
+static void wake_fetchers(struct tt_kafka *kafka, struct queue *q)
+{
+    const struct rd_kafka_metadata *none;
+    q->taken = 0;
+    if (q->started_count > 0)
+        (void)rd_kafka_metadata(kafka->consumer, 0, q->started[0].topic, &none, 0);
+}
+
 uint32_t kafka_poll(struct tt_kafka *kafka, uint32_t queue, struct tt_kafka_message *messages,
                     uint32_t max)
 {
     struct queue *q = &kafka->queues[queue];
     uint32_t count = 0;
+    if (q->taken >= kafka->wake_after) wake_fetchers(kafka, q);
     /* Again when nothing of a batch was of use: 0 means that the queue is empty. */
     while (count == 0) {
         release_batch(q);
@@ -140,6 +152,7 @@ uint32_t kafka_poll(struct tt_kafka *kafka, uint32_t queue, struct tt_kafka_mess
         for (uint32_t i = 0; i < q->batch_count; i++) {
             uint32_t started = find_started(q, q->batch[i]);
             if (started == q->started_count) continue;
+            q->taken += q->batch[i]->len + q->batch[i]->key_len + TT_KAFKA_MESSAGE_BYTES;
             messages[count] = message_of(q->batch[i]);
             messages[count++].tag = q->started[started].tag;
         }

@@ -72,6 +72,7 @@ int kafka_create(struct tt_kafka **kafka, const struct tt_kafka_options *options
     k->sink = sink;
     k->no_producer = options->no_producer;
     k->queues_count = options->queues;
+    k->wake_after = properties_queue_bytes(options) / 4;
     for (uint32_t i = 0; i < k->queues_count; i++) k->queues[i].event_fd = -1;
     int result = properties_build(&k->properties, options, sink, error);
     if (result == 0) result = open_handles(k, error);

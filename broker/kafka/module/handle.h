@@ -39,6 +39,7 @@ struct queue {
     uint32_t last; /* index into started: messages come in runs of one partition */
     rd_kafka_message_t *batch[BATCH_MAX]; /* what the last poll gave */
     uint32_t batch_count;
+    uint64_t taken; /* bytes since the last wake_fetchers() */
 
     rd_kafka_t *producer; /* null: there is none */
     rd_kafka_queue_t *deliveries;
@@ -59,6 +60,7 @@ struct tt_kafka {
     struct sink *sink;
     struct properties properties;
     bool no_producer;
+    uint64_t wake_after;
     rd_kafka_t *query;
     rd_kafka_queue_t *query_events;
     struct topics query_topics; /* watch */

@@ -130,19 +130,25 @@ static int set_number(rd_kafka_conf_t *conf, const char *name, uint64_t value, u
     return set(conf, name, text, error);
 }
 
-/* The limit of librdkafka holds for what is queued where the partition's messages go, so for a
- * shard's whole queue, and is looked at before a fetch of each of its partitions: hence the small
- * fetches. Messages are counted apart, since each takes some 450 bytes besides its text. */
+uint64_t properties_queue_bytes(const struct tt_kafka_options *options)
+{
+    return options->queued_bytes / (options->queues > 0 ? options->queues : 1);
+}
+
+/* librdkafka's limits hold for what is queued where the partition's messages go, so for a shard's
+ * whole queue; they are looked at before each fetch of a partition, hence the small fetches. One
+ * counts keys and values, the other messages, for what they take besides. */
 static int limit_consumer(rd_kafka_conf_t *conf, const struct tt_kafka_options *o,
                           char error[TT_KAFKA_ERROR_MAX])
 {
-    uint64_t queue = o->queued_bytes / (o->queues > 0 ? o->queues : 1);
+    uint64_t queue = properties_queue_bytes(o);
     uint64_t share = o->queued_bytes / (o->partitions > 0 ? o->partitions : 1);
     int result = set_number(conf, "queued.max.messages.kbytes", queue / 1024, 64, 2097151, error);
     if (result == 0)
-        result = set_number(conf, "queued.min.messages", queue / 64, 1000, 10000000, error);
+        result = set_number(conf, "queued.min.messages", queue / TT_KAFKA_MESSAGE_BYTES, 1000,
+                            10000000, error);
     if (result == 0)
-        result = set_number(conf, "fetch.message.max.bytes", share / 2, 65536, 1048576, error);
+        result = set_number(conf, "fetch.message.max.bytes", share / 4, 65536, 1048576, error);
     return result;
 }
 
@@ -215,6 +221,8 @@ static int build(rd_kafka_conf_t *conf, enum handle_kind kind, const struct tt_k
     if (result == 0) result = set_owned(conf, kind, o, error);
     for (uint32_t i = 0; i < o->properties_count && result == 0; i++)
         result = set(conf, o->properties[i].name, o->properties[i].value, error);
+    /* Kafka holds an answer back that long at the end of a partition. */
+    if (result == 0 && kind == HANDLE_QUERY) result = set(conf, "fetch.wait.max.ms", "10", error);
     return result == 0 ? check_whole(conf, error) : result;
 }
 

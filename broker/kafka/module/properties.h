@@ -8,6 +8,12 @@
 #include "broker/kafka/module.h"
 #include "broker/kafka/module/sink.h"
 
+/* Memory that a fetched message takes besides its key and value, measured 450 with headers. */
+#define TT_KAFKA_MESSAGE_BYTES 512u
+
+/* A queue's share of queued_bytes: for keys and values, and as much again for the rest. */
+uint64_t properties_queue_bytes(const struct tt_kafka_options *options);
+
 enum handle_kind { HANDLE_QUERY, HANDLE_CONSUMER, HANDLE_PRODUCER };
 
 /* One configuration for each kind, checked; a handle is made of a copy. */

@@ -198,6 +198,9 @@ int kafka_fetch(struct tt_kafka *kafka, const char *topic, int32_t partition, in
         return fail(kafka, error, code, "topic %s, partition %d: cannot be read: %s", topic,
                     partition, rd_kafka_err2str(code));
     }
+    /* The fetcher's thread would look by itself within a second; this wakes it. */
+    const struct rd_kafka_metadata *none;
+    (void)rd_kafka_metadata(kafka->query, 0, handle, &none, 0);
     rd_kafka_message_t *message = NULL;
     int result = await_record(kafka, handle, partition, timeout_ms, &message, error);
     if (message != NULL) {
