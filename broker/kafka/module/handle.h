@@ -63,6 +63,9 @@ struct tt_kafka {
     uint64_t wake_after;
     rd_kafka_t *query;
     rd_kafka_queue_t *query_events;
+    /* Why the query handle reaches nobody, since its last answer; 0: nothing was heard. watch */
+    rd_kafka_resp_err_t trouble;
+    char trouble_text[256];
     struct topics query_topics; /* watch */
     struct commits commits;     /* watch */
     rd_kafka_t *consumer;
@@ -101,6 +104,7 @@ int kafka_fetch(struct tt_kafka *kafka, const char *topic, int32_t partition, in
 /* serve.c */
 void kafka_commit(struct tt_kafka *kafka, const char *topic, int32_t partition, int64_t next);
 void kafka_serve(struct tt_kafka *kafka);
+void serve_query_events(struct tt_kafka *kafka);
 
 /* consume.c */
 int kafka_open_queue(struct tt_kafka *kafka, uint32_t queue, int event_fd,

@@ -95,25 +95,25 @@ static struct tt_kafka_metadata *translate(const struct rd_kafka_metadata *from,
     return m;
 }
 
-static int ask(struct tt_kafka *kafka, const char *const *names, uint32_t names_count,
-               int timeout_ms, struct tt_kafka_metadata **metadata, char error[TT_KAFKA_ERROR_MAX])
+/* Asks for topics by name, or for all without names. */
+static rd_kafka_resp_err_t ask(struct tt_kafka *kafka, const char *const *names,
+                               uint32_t names_count, int timeout_ms,
+                               const struct rd_kafka_metadata **answer)
 {
-    int64_t until = now_ms() + timeout_ms;
     for (uint32_t i = 0; names != NULL && i < names_count; i++)
         if (topics_get(&kafka->query_topics, kafka->query, names[i]) == NULL)
-            return fail(kafka, error, TT_KAFKA_EINVAL, "topic %s: not a name of a topic", names[i]);
-    const struct rd_kafka_metadata *answer;
-    rd_kafka_resp_err_t code =
-        rd_kafka_metadata(kafka->query, names == NULL, NULL, &answer, timeout_ms);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return fail(kafka, error, code, "Kafka's metadata: %s", rd_kafka_err2str(code));
-    *metadata = translate(answer, names, names_count);
-    rd_kafka_metadata_destroy(answer);
-    if (*metadata == NULL) return fail(kafka, error, TT_KAFKA_EINVAL, "out of memory");
-    char *id = rd_kafka_clusterid(kafka->query, left_ms(until));
-    (*metadata)->cluster_id = strdup(id != NULL ? id : "");
-    if (id != NULL) rd_kafka_mem_free(kafka->query, id);
-    return 0;
+            return RD_KAFKA_RESP_ERR__INVALID_ARG;
+    return rd_kafka_metadata(kafka->query, names == NULL, NULL, answer, timeout_ms);
+}
+
+/* That nobody answers has a reason, which came as an error of its own: refused credentials, say. */
+static int no_metadata(struct tt_kafka *kafka, rd_kafka_resp_err_t code,
+                       char error[TT_KAFKA_ERROR_MAX])
+{
+    serve_query_events(kafka);
+    if (kafka->trouble == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return fail(kafka, error, code, "Kafka does not answer: %s", rd_kafka_err2str(code));
+    return fail(kafka, error, kafka->trouble, "Kafka cannot be used: %s", kafka->trouble_text);
 }
 
 int kafka_metadata(struct tt_kafka *kafka, const char *const *topics, uint32_t topics_count,
@@ -121,12 +121,23 @@ int kafka_metadata(struct tt_kafka *kafka, const char *const *topics, uint32_t t
                    char error[TT_KAFKA_ERROR_MAX])
 {
     *metadata = NULL;
-    int result = ask(kafka, topics, topics_count, timeout_ms, metadata, error);
-    if (result == 0 && (*metadata)->cluster_id == NULL) {
-        kafka_metadata_free(metadata);
-        result = fail(kafka, error, TT_KAFKA_EINVAL, "out of memory");
+    int64_t until = now_ms() + timeout_ms;
+    const struct rd_kafka_metadata *answer = NULL;
+    rd_kafka_resp_err_t code = ask(kafka, topics, topics_count, timeout_ms, &answer);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) return no_metadata(kafka, code, error);
+    kafka->trouble = RD_KAFKA_RESP_ERR_NO_ERROR;
+    struct tt_kafka_metadata *m = translate(answer, topics, topics_count);
+    rd_kafka_metadata_destroy(answer);
+    if (m == NULL) return fail(kafka, error, TT_KAFKA_EINVAL, "out of memory");
+    char *id = rd_kafka_clusterid(kafka->query, left_ms(until));
+    m->cluster_id = strdup(id != NULL ? id : "");
+    if (id != NULL) rd_kafka_mem_free(kafka->query, id);
+    if (m->cluster_id == NULL) {
+        kafka_metadata_free(&m);
+        return fail(kafka, error, TT_KAFKA_EINVAL, "out of memory");
     }
-    return result;
+    *metadata = m;
+    return 0;
 }
 
 /* ---- offsets ---- */

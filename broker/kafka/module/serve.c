@@ -23,15 +23,31 @@ static void committed(struct tt_kafka *kafka, rd_kafka_event_t *event)
     sink_log(kafka->sink, 4, NULL, text);
 }
 
+/* Remembers why brokers cannot be used; that all of them cannot is only the sum of it. */
+static void remember(struct tt_kafka *kafka, rd_kafka_event_t *event)
+{
+    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) return;
+    kafka->trouble = code;
+    snprintf(kafka->trouble_text, sizeof(kafka->trouble_text), "%s",
+             rd_kafka_event_error_string(event));
+}
+
 static void serve_events(struct tt_kafka *kafka, rd_kafka_queue_t *events)
 {
     rd_kafka_event_t *event;
     while ((event = rd_kafka_queue_poll(events, 0)) != NULL) {
         rd_kafka_event_type_t type = rd_kafka_event_type(event);
         if (type == RD_KAFKA_EVENT_ERROR) say_error(kafka, event);
+        if (type == RD_KAFKA_EVENT_ERROR && events == kafka->query_events) remember(kafka, event);
         if (type == RD_KAFKA_EVENT_OFFSET_COMMIT) committed(kafka, event);
         rd_kafka_event_destroy(event);
     }
+}
+
+void serve_query_events(struct tt_kafka *kafka)
+{
+    serve_events(kafka, kafka->query_events);
 }
 
 void kafka_commit(struct tt_kafka *kafka, const char *topic, int32_t partition, int64_t next)
@@ -50,7 +66,8 @@ static void send_commits(struct tt_kafka *kafka)
 {
     struct commits *c = &kafka->commits;
     if (c->waiting == NULL || c->under_way) return;
-    c->under_way = rd_kafka_commit(kafka->query, c->waiting, 1) == RD_KAFKA_RESP_ERR_NO_ERROR;
+    c->under_way = rd_kafka_commit_queue(kafka->query, c->waiting, kafka->query_events, NULL,
+                                         NULL) == RD_KAFKA_RESP_ERR_NO_ERROR;
     rd_kafka_topic_partition_list_destroy(c->waiting);
     c->waiting = NULL;
 }
@@ -69,7 +86,7 @@ static void destroy_retired(struct tt_kafka *kafka)
 
 void kafka_serve(struct tt_kafka *kafka)
 {
-    serve_events(kafka, kafka->query_events);
+    serve_query_events(kafka);
     serve_events(kafka, kafka->consumer_events);
     send_commits(kafka);
     destroy_retired(kafka);
