@@ -119,8 +119,11 @@ static bool next_event(struct tt_kafka *kafka, struct queue *q)
         switch (rd_kafka_event_type(event)) {
         case RD_KAFKA_EVENT_DR: q->event = event; continue;
         case RD_KAFKA_EVENT_ERROR:
-            if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__FATAL) q->failed = true;
-            sink_log(kafka->sink, 3, NULL, rd_kafka_event_error_string(event));
+            /* librdkafka logs these itself. */
+            if (rd_kafka_event_error_is_fatal(event))
+                q->failed = true;
+            else
+                sink_log(kafka->sink, 3, NULL, rd_kafka_event_error_string(event));
             break;
         default: break;
         }

@@ -7,9 +7,7 @@
 /* Texts of a handle that librdkafka also logs come out once: the sink sees to it. */
 static void say_error(struct tt_kafka *kafka, rd_kafka_event_t *event)
 {
-    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
-    int level = code == RD_KAFKA_RESP_ERR__FATAL ? 2 : 3;
-    sink_log(kafka->sink, level, NULL, rd_kafka_event_error_string(event));
+    sink_log(kafka->sink, 3, NULL, rd_kafka_event_error_string(event));
 }
 
 static void committed(struct tt_kafka *kafka, rd_kafka_event_t *event)

@@ -118,7 +118,8 @@ void sink_log(struct sink *sink, int level, const char *facility, const char *te
     pthread_mutex_lock(&sink->lock);
     /* Debugging (`debug=...`) is wanted whole. */
     bool quiet = sink->log == NULL || (level < 7 && repeated(sink, essence(line)));
-    if (!quiet) sink->log(sink->context, level, line);
+    /* What librdkafka calls fatal is so for one handle, which is renewed. */
+    if (!quiet) sink->log(sink->context, level < 3 ? 3 : level, line);
     pthread_mutex_unlock(&sink->lock);
 }
 
