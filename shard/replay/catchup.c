@@ -419,13 +419,20 @@ static size_t step_client(struct tt_catchup *c, size_t budget)
     return 0;
 }
 
+static uint32_t silent_ms(const struct tt_client *client)
+{
+    return (uint32_t)(client->shard->now_ns / 1000000) - client->taken_ms;
+}
+
 /* Half of the memory is for those whose socket can be written: what is read for the others may stay
- * for as long as they like. A client that conflates reads on in any case. */
+ * for as long as they like. A client that conflates reads on until it has taken nothing for long.
+ */
 static bool waits_for_socket(const struct tt_client *client)
 {
     const struct tt_shard *shard = client->shard;
     return TT_UNLIKELY(shard->replay_frames.bytes > tt_replay_frames_max(shard) / 2) &&
-           client->conflate == NULL && tt_exchange_blocked(&client->exchange);
+           (client->conflate == NULL || silent_ms(client) > SILENT_MS_MAX) &&
+           tt_exchange_blocked(&client->exchange);
 }
 
 static bool wants_step(const struct tt_catchup *c)
@@ -473,26 +480,21 @@ static void look_beyond(struct tt_catchup *c)
     }
 }
 
-static uint32_t silent_ms(const struct tt_client *client)
+/* More than a frame that was begun, which has to be sent whole. */
+static bool holds_what_can_be_dropped(const struct tt_client *client)
 {
-    return (uint32_t)(client->shard->now_ns / 1000000) - client->taken_ms;
+    return client->outbox.count > (client->outbox.sent != 0) || !tt_conflate_empty(client);
 }
 
-/* Nothing of its outbox can be dropped but its first frame was begun: it has to be sent whole. */
-static bool only_begun(const struct tt_client *client)
-{
-    return client->outbox.count == 1 && client->outbox.sent != 0;
-}
-
-/* Drops the batches of clients whose socket takes nothing: the log has them. */
+/* Drops the batches and lists of clients whose socket takes nothing: the log has them. */
 static void drop_batches(struct tt_shard *shard)
 {
     for (uint32_t s = tt_pool_next(&shard->clients, 0);
          s != TT_SLOT_NONE && shard->replay_frames.bytes > tt_replay_frames_max(shard) / 2;
          s = tt_pool_next(&shard->clients, s + 1)) {
         struct tt_client *client = tt_pool_at(&shard->clients, s);
-        if (client->state == TT_CLIENT_CATCHUP && client->outbox.count != 0 &&
-            !only_begun(client) && silent_ms(client) > SILENT_MS_MAX)
+        if (client->state == TT_CLIENT_CATCHUP && holds_what_can_be_dropped(client) &&
+            silent_ms(client) > SILENT_MS_MAX)
             tt_catchup_overflow(client);
     }
 }
