@@ -590,6 +590,8 @@ enum tt_status tt_control_run(struct tt_control *control, const struct tt_world 
     tt_feed_teller_begin(&c->teller, world);
     listen_to_others(c);
     c->ratio_ns = c->now_ns;
+    /* Before anybody can ask: a life that has to backfill is not ready from its first moment on. */
+    if (c->options.kafka != NULL) look_at_partitions(c);
     /* The threads run, or will: they have to be ended in order, whatever happens. */
     enum tt_status status = tt_operations_world_begins(c->operations);
     if (status != TT_OK) c->failed = status;

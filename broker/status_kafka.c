@@ -88,7 +88,7 @@ void tt_status_kafka_write_reason(struct tt_writer *w, const struct tt_operation
                                   unsigned reason)
 {
     struct tt_kafka_news news;
-    if (reason != TT_READINESS_KAFKA_STALE) return;
+    if (reason != TT_READINESS_KAFKA_STALE && reason != TT_READINESS_KAFKA_AWAY) return;
     tt_kafka_watch_news(view->kafka, &news);
     if (news.cause == NULL) return;
     tt_write_text(w, ",\"cause\":");

@@ -332,6 +332,7 @@ export class Follower {
         return this.#gap(json);
       case 'ping':
       case 'shutdown':
+      case 'feed':
         return undefined;
       default:
         return this.#event(block, json);

@@ -147,6 +147,7 @@ export class Kafka {
     this.id = randomBytes(16).toString('base64url');
     this.nodes = Array.from({ length: options.nodes ?? 1 }, (_, i) => new Node(this, i + 1));
     this.listeners = ['PLAINTEXT', ...(options.listeners ?? [])];
+    this.producers = new Set(); /* processes that have not ended */
   }
 
   async #configure() {
@@ -409,18 +410,28 @@ export class Kafka {
     return run(script, ['tool', name, '--bootstrap-server', this.brokers, ...args], { input });
   }
 
-  /** Java's console producer, which takes lines `KEY\tVALUE`: write(line), end() -> resolves when all are sent. */
+  /** Java's console producer: write(key, value), then end(), which resolves when everything is acknowledged. */
   java_producer(topic, args = []) {
-    const { child, out, ended } = start_process(
-      script,
-      ['tool', 'kafka.tools.ConsoleProducer', '--bootstrap-server', this.brokers, '--topic', topic, '--property', 'parse.key=true', ...args],
-      { stdin: true },
-    );
+    return this.#line_producer(script, [
+      ...['tool', 'kafka.tools.ConsoleProducer', '--bootstrap-server', this.brokers, '--topic', topic],
+      ...['--property', 'parse.key=true', ...args],
+    ]);
+  }
+
+  /** The same with kcat (-E: it does not end because Kafka is away). */
+  kcat_producer(topic, args = []) {
+    return this.#line_producer('kcat', ['-P', '-E', '-b', this.brokers, '-t', topic, '-K', '\t', '-X', 'acks=all', ...args]);
+  }
+
+  #line_producer(command, args) {
+    const { child, out, ended } = start_process(command, args, { stdin: true });
+    this.producers.add(child);
+    child.on('close', () => this.producers.delete(child));
     return {
       write: (key, value) => child.stdin.write(`${key}\t${value}\n`),
       end: async () => {
         child.stdin.end();
-        const { code, signal } = await within(ended, () => `the end of Java's producer: ${out.stderr}`, 4 * patience_ms);
+        const { code, signal } = await within(ended, () => `the end of ${command}: ${out.stderr}`, 4 * patience_ms);
         assert.equal(signal ?? code, 0, out.stdout + out.stderr);
       },
     };
@@ -431,6 +442,7 @@ export class Kafka {
   }
 
   async dispose() {
+    for (const child of this.producers) child.kill('SIGKILL');
     for (const producer of [this.producing, this.transacting]) {
       await producer?.then((each) => each.disconnect()).catch(() => {});
     }
