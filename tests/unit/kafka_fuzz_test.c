@@ -14,9 +14,11 @@ static uint32_t below(uint32_t n)
     return (uint32_t)(((uint64_t)rand_r(&seed) << 31 ^ (uint64_t)rand_r(&seed)) % n);
 }
 
-static const char *const values[] = {
+static const char whole_envelope[] =
     "{\"channel\":\"stock.AAPL\",\"type\":\"quote\",\"payload\":{\"a\":[1,2.5e3,\"\\u20ac\"]},"
-    "\"headers\":{\"h\":\"v\"},\"timestamp\":1732558200000,\"conflate\":false}",
+    "\"headers\":{\"h\":\"v\"},\"timestamp\":1732558200000,\"conflate\":false}";
+static const char *const values[] = {
+    whole_envelope,
     "{\"channel\":\"a\",\"payload\":\"Zm8=\",\"encoding\":\"base64\"}",
     "{\r\n  \"symbol\": \"AAPL\",\r\n  \"price\": 174.32\r\n}",
     "[null, true, \"\\\"\\\\\\n\xC3\xA4\xF0\x9F\x98\x80\"]",
