@@ -151,8 +151,9 @@ struct tt_kafka_module {
     void (*serve)(struct tt_kafka *kafka);
 
     /* ---- one queue, by its shard; never block ---- */
-    /* event_fd: an eventfd; it is written when poll() or delivered() may have something after they
-     * had nothing (both must be called until they give nothing), and once at the beginning. */
+    /* Once in the life of the handle. event_fd: an eventfd; it is written when poll() or
+     * delivered() may have something after they had nothing (both must be called until they give
+     * nothing), and once at the beginning. */
     int (*open_queue)(struct tt_kafka *kafka, uint32_t queue, int event_fd,
                       char error[TT_KAFKA_ERROR_MAX]);
     /* Stops what is started on it. What was produced and not delivered is not heard of again. */
@@ -167,7 +168,8 @@ struct tt_kafka_module {
     /* How many, at most max are written. */
     uint32_t (*headers)(const struct tt_kafka_message *m, struct tt_kafka_header *headers,
                         uint32_t max);
-    /* Kafka's watermarks as the last answers to fetching said; false: nothing is known. */
+    /* Kafka's watermarks as the last answers to fetching said; false: nothing is known. An open
+     * transaction keeps END below high. */
     bool (*end)(struct tt_kafka *kafka, const char *topic, int32_t partition, int64_t *low,
                 int64_t *high);
     /* Everything is copied. 0: the record's opaque comes back by delivered(). Else it does not. */
