@@ -44,12 +44,28 @@ static const struct histogram_row reasons[] = {
 #include "shard/metrics.def"
 };
 
+/* Figures of a partition that a source fills, each the next offset of something. */
+static const struct {
+    const char *family, *help;
+    size_t offset; /* in struct tt_partition */
+} sourced[] = {
+    {"kafka_end_offset", "Kafka's end of the partition, as last seen.",
+     offsetof(struct tt_partition, source_end)},
+    {"kafka_next_offset", "The next offset that the mirror wants of the partition.",
+     offsetof(struct tt_partition, mirror_next)},
+    {"kafka_read_offset", "Up to where every shard has read the partition's mirror.",
+     offsetof(struct tt_partition, read_next)},
+};
+#define SOURCED              (sizeof(sourced) / sizeof(sourced[0]))
+#define PARTITION_FAMILIES   (SOURCED + 2)
+#define PARTITION_LINE_BYTES 384u /* a topic's name has 249 bytes at most */
+
 size_t tt_metrics_bytes_max(uint32_t shards_count, uint32_t partitions_count)
 {
     size_t lines = ROWS * (1 + (size_t)shards_count) + HISTOGRAMS * (TT_METRIC_BOUNDS + 3) +
                    TT_CLOSE_REASONS + 64;
-    (void)partitions_count;
-    return lines * 256 + TT_METRICS_KAFKA_BYTES;
+    return lines * 256 + TT_METRICS_KAFKA_BYTES +
+           (size_t)partitions_count * PARTITION_FAMILIES * PARTITION_LINE_BYTES;
 }
 
 static const void *at(const struct tt_operations_view *view, uint32_t shard, size_t offset)
@@ -195,6 +211,47 @@ static void write_busy(struct tt_writer *w, const struct tt_operations_view *vie
                         view->busy_ratio[i]);
 }
 
+static void write_of_partition(struct tt_writer *w, const struct tt_operations_view *view,
+                               const char *family, const struct tt_partition *p, uint64_t value)
+{
+    tt_write_format(w, "tickertape_%s{topic=\"%s\",partition=\"%u\"} %llu\n", family,
+                    view->world->topics[p->topic].name, p->number, (unsigned long long)value);
+}
+
+/* A slot in which no partition was seen yet is none. */
+static bool is_there(const struct tt_operations_view *view, const struct tt_partition *p)
+{
+    return p->number < view->world->topics[p->topic].partitions ||
+           tt_metric_get(&p->mirror_next) != 0 || tt_metric_get(&p->source_end) != 0;
+}
+
+static void write_sourced(struct tt_writer *w, const struct tt_operations_view *view)
+{
+    const struct tt_world *world = view->world;
+    const struct tt_partition *end = world->partitions + world->partitions_count;
+    if (world->source == NULL) return;
+    for (size_t i = 0; i < SOURCED; i++) {
+        tt_metrics_write_family(w, sourced[i].family, "gauge", sourced[i].help);
+        for (const struct tt_partition *p = world->partitions; p < end; p++)
+            if (is_there(view, p))
+                write_of_partition(
+                    w, view, sourced[i].family, p,
+                    tt_metric_get((const tt_metric *)((const char *)p + sourced[i].offset)));
+    }
+    tt_metrics_write_family(w, "kafka_lag", "gauge",
+                            "What Kafka has and not every shard has read yet.");
+    for (const struct tt_partition *p = world->partitions; p < end; p++) {
+        uint64_t last = tt_metric_get(&p->source_end), read = tt_metric_get(&p->read_next);
+        if (is_there(view, p))
+            write_of_partition(w, view, "kafka_lag", p, last > read ? last - read : 0);
+    }
+    tt_metrics_write_family(w, "kafka_backfilling", "gauge",
+                            "1 until the mirror has come to Kafka's end for the first time.");
+    for (const struct tt_partition *p = world->partitions; p < end; p++)
+        if (is_there(view, p))
+            write_of_partition(w, view, "kafka_backfilling", p, tt_metric_get(&p->backfilling));
+}
+
 void tt_metrics_write(struct tt_writer *w, const struct tt_operations_view *view)
 {
     write_process(w, view);
@@ -204,5 +261,6 @@ void tt_metrics_write(struct tt_writer *w, const struct tt_operations_view *view
     write_reasons(w, view);
     write_histograms(w, view);
     write_busy(w, view);
+    write_sourced(w, view);
     TT_ASSERT(!w->overflow);
 }

@@ -170,6 +170,7 @@ enum tt_status tt_produce_create(struct tt_shard *shard)
     shard->produce = o;
     if (o == NULL) return TT_ENOMEM;
     o->source = shard->world->source;
+    o->due = true; /* asked once, the descriptor tells what comes later */
     tt_list_init(&o->waiting);
     tt_list_init(&o->free);
     for (uint32_t i = 0; i < TT_PRODUCE_MAX; i++) tt_list_append(&o->free, &o->slots[i].node);

@@ -15,6 +15,7 @@
 #include "shard/http/routes.h"
 #include "shard/http/session_call.h"
 #include "shard/http/subscribe.h"
+#include "shard/ingest.h"
 #include "shard/memory.h"
 #include "shard/owner.h"
 #include "shard/produce.h"
@@ -246,6 +247,7 @@ void tt_shard_destroy(struct tt_shard **out)
     tt_session_calls_destroy(shard);
     tt_roster_destroy(shard);
     tt_produce_destroy(shard);
+    tt_ingest_destroy(shard);
     tt_owner_destroy(shard);
     tt_admission_destroy(shard);
     tt_fanout_destroy(shard);
@@ -322,6 +324,7 @@ static enum tt_status start(struct tt_shard *shard)
                                    &shard->options.connections, &hooks);
     if (status == TT_OK) status = tt_owner_create(shard);
     if (status == TT_OK) status = tt_produce_create(shard);
+    if (status == TT_OK) status = tt_ingest_create(shard);
     return status;
 }
 
@@ -334,7 +337,8 @@ static void dispatch(struct tt_shard *shard)
     while ((n = tt_io_reap(shard->io, done, REAP_MAX)) != 0)
         for (unsigned i = 0; i < n; i++)
             if (!tt_connections_done(shard->connections, &done[i]) &&
-                !tt_owner_done(shard, &done[i]) && !tt_replay_done(shard, &done[i]))
+                !tt_owner_done(shard, &done[i]) && !tt_replay_done(shard, &done[i]) &&
+                !tt_ingest_done(shard, &done[i]))
                 TT_UNREACHABLE();
 }
 
@@ -358,6 +362,7 @@ static void stop(struct tt_shard *shard)
 {
     shard->phase = TT_SHARD_STOPPING;
     tt_connections_end(shard->connections);
+    tt_ingest_stop(shard);
     tt_produce_stop(shard);
     tt_owner_stop(shard);
 }
@@ -541,13 +546,15 @@ static void turn(struct tt_shard *shard)
 
     dispatch(shard);
     take_messages(shard);
+    bool more = tt_ingest_take(shard);
     tt_owner_publish(shard);
-    bool more = tt_fanout_read(shard);
+    if (tt_fanout_read(shard)) more = true;
     tt_fanout_enforce(shard);
     if (tt_timers_run(shard->timers, shard->now_ns, TIMER_WORK_MAX) == TT_MORE) more = true;
     if (catch_up(shard)) more = true;
     if (tt_produce_work(shard)) more = true;
     tt_owner_work(shard);
+    if (tt_ingest_work(shard)) more = true;
     /* What came in while sending, or found room only now: seen before this shard waits. */
     tt_owner_publish(shard);
     uint64_t drain_ns = tt_drain_step(shard);
@@ -562,7 +569,7 @@ static void turn(struct tt_shard *shard)
     if (tt_tail_turn(shard->world->readers, shard->index)) wake_owners(shard);
     uint64_t until =
         earlier(earlier(tt_timers_next_ns(shard->timers), tt_owner_next_ns(shard)), drain_ns);
-    until = earlier(until, tt_produce_next_ns(shard));
+    until = earlier(until, earlier(tt_ingest_next_ns(shard), tt_produce_next_ns(shard)));
     wait(shard, more || shard->exit, until);
 }
 

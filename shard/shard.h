@@ -53,6 +53,7 @@ struct tt_partition {
                               makes the world sets it; an owner only clears it */
     tt_metric source_told_ns; /* by the clock of the shards: source_end is what the source said not
                                * before, see tt_partition_source_told() */
+    tt_metric mirror_next;    /* the next offset that the mirror wants */
     tt_metric read_next;      /* every shard has read what is below: next offset */
 };
 

@@ -59,8 +59,9 @@ struct tt_source_ops {
      * nothing now; the descriptor will tell. */
     uint32_t (*poll)(struct tt_source *s, uint32_t shard, struct tt_source_item *items,
                      uint32_t max);
-    /* The source's end (next offset) of a partition as known now without waiting; false: unknown.
-     */
+    /* The source's end (next offset) of a partition as known now without waiting, and not older
+     * than a second or two: a client beyond it is told that there is no such place. False: unknown,
+     * or too old. */
     bool (*end)(struct tt_source *s, uint32_t shard, uint32_t partition, uint64_t *next);
     /* Every shard has read what is below `next` of a partition that this one owns: for Kafka's own
      * lag figures (commit_group). Called when it has changed, at most every 50 ms. */

@@ -299,7 +299,11 @@ uint64_t tt_tail_first(const struct tt_tail *t, uint64_t *first_offset)
 {
     /* Acquire: the head that was stored before it is seen too, and is not below it. */
     uint64_t first = atomic_load_explicit(&t->first, memory_order_acquire);
-    *first_offset = first < tt_tail_head(t) ? at(t, first)->offset : tt_tail_head_offset(t);
+    if (first ==
+        t->start) /* nothing was freed yet: a mirror may have a hole before its first event */
+        *first_offset = t->start_offset;
+    else
+        *first_offset = first < tt_tail_head(t) ? at(t, first)->offset : tt_tail_head_offset(t);
     return first;
 }
 

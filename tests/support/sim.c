@@ -228,6 +228,37 @@ static void require(enum tt_status status, const char *what)
     abort();
 }
 
+/* The mirror of what the source has, as a plan would find it. */
+static void recover_mirror(struct sim *sim, struct tt_logs_topic *topic,
+                           char error[TT_CONFIG_ERROR_MAX])
+{
+    struct sim_life *l = sim->life;
+    const uint64_t random[2] = {tt_io_random(l->control), tt_io_random(l->control)};
+    struct tt_hash_key key;
+    *topic = (struct tt_logs_topic){.is = {.name = "quotes",
+                                           .history = {"kkkkkk"},
+                                           .partitions = sim->source_partitions,
+                                           .capacity = sim->source_partitions}};
+    require(tt_logs_mirror_key(l->config, NULL, random, &key, error), error);
+    require(tt_logs_recover(topic, l->config, &key, NULL, tt_io_wall_us(l->control), error), error);
+}
+
+static void open_logs(struct sim *sim, char error[TT_CONFIG_ERROR_MAX])
+{
+    struct sim_life *l = sim->life;
+    struct tt_logs_topic topic;
+    bool mirror = sim->source != NULL;
+    if (mirror) recover_mirror(sim, &topic, error);
+    const struct tt_logs_options logs = {.topics = mirror ? &topic : NULL,
+                                         .topics_count = mirror ? 1 : 0,
+                                         .io = l->control,
+                                         .diag = l->diags[sim->shards]};
+    require(tt_logs_open(&l->logs, l->config, &logs, &l->world, error), error);
+    l->world.source = sim->source;
+    for (uint32_t p = 0; mirror && p < l->world.partitions_count; p++)
+        tt_metric_set(&l->world.partitions[p].backfilling, 1);
+}
+
 void sim_start(struct sim *sim)
 {
     TT_ASSERT(sim->life == NULL && sim->shards > 0);
@@ -248,13 +279,13 @@ void sim_start(struct sim *sim)
     l->world.shards_count = sim->shards;
     for (uint32_t i = 0; i <= sim->shards; i++)
         require(tt_diag_create(&l->diags[i], i < sim->shards ? i : TT_DIAG_CONTROL), "diag");
-    const struct tt_logs_options logs = {.io = l->control, .diag = l->diags[sim->shards]};
-    require(tt_logs_open(&l->logs, l->config, &logs, &l->world, error), error);
+    open_logs(sim, error);
     require(tt_peers_create(&l->world.peers, sim->shards), "peers");
     tt_peers_join(l->world.peers, sim->shards, l->control);
     l->world.shards = calloc(SIM_SHARDS_MAX, sizeof *l->world.shards);
     TT_ASSERT(l->world.shards != NULL);
     struct tt_shard_options options = options_of(l->config);
+    if (sim->publish_wait_ms != 0) options.publish_wait_ms = sim->publish_wait_ms;
     for (uint32_t i = 0; i < sim->shards; i++) {
         require(tt_shard_create(&l->world.shards[i], &l->world, i, &options, l->diags[i]), "shard");
         l->threads[i].shard = l->world.shards[i];

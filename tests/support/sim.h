@@ -26,6 +26,9 @@ struct sim {
     struct sim_life *life; /* null: it does not run */
     uint32_t starved;      /* this shard does not run; SIM_SHARDS_MAX: none */
     struct tt_world *world;
+    struct tt_source *source; /* sim_source.h; null: the log is embedded */
+    uint32_t source_partitions;
+    uint32_t publish_wait_ms; /* 0: as configured; else it may be longer than an option allows */
 };
 
 /* An empty directory, and no broker yet. */

@@ -121,6 +121,8 @@ bool sim_io_runnable(struct tt_io *io)
         return true;
     for (uint32_t i = 0; i < SIM_SOCKETS; i++)
         if (receives(e, &e->sockets[i]) || can_send(e, &e->sockets[i])) return true;
+    for (uint32_t i = 0; i < SIM_FOREIGN_MAX; i++)
+        if (e->foreign[i] && e->s->edges[i]) return true;
     return false;
 }
 
@@ -178,6 +180,11 @@ static unsigned sim_reap(struct tt_io *io, struct tt_done *done, unsigned max)
         if (m.kind == MADE_PAUSED) k->armed = k->pausing = false;
         n++;
     }
+    for (uint32_t i = 0; i < SIM_FOREIGN_MAX && n < max; i++) {
+        if (!e->foreign[i] || !e->s->edges[i]) continue;
+        e->s->edges[i] = false;
+        done[n++] = (struct tt_done){.token = e->foreign_tokens[i], .flags = TT_DONE_MORE};
+    }
     for (uint32_t i = 0; i < SIM_SOCKETS && n < max; i++) {
         struct sim_socket *k = &e->sockets[i];
         if (receives(e, k) && receive(e, k, &done[n])) n++;
@@ -209,6 +216,33 @@ static int64_t sim_wall_us(struct tt_io *io)
 static uint64_t sim_io_random(struct tt_io *io)
 {
     return sim_random(&sim_of(io)->s->random);
+}
+
+/* ---- foreign descriptors ---- */
+
+#define FOREIGN_FIRST 1000
+
+int sim_io_foreign(uint32_t number)
+{
+    return FOREIGN_FIRST + (int)number;
+}
+
+void sim_io_edge(struct sim_scheduler *scheduler, uint32_t number)
+{
+    scheduler->edges[number] = true;
+}
+
+static void sim_poll_in(struct tt_io *io, int foreign, uint64_t token)
+{
+    uint32_t number = (uint32_t)(foreign - FOREIGN_FIRST);
+    TT_ASSERT(number < SIM_FOREIGN_MAX && !sim_of(io)->foreign[number]);
+    sim_of(io)->foreign[number] = true;
+    sim_of(io)->foreign_tokens[number] = token;
+}
+
+static void sim_poll_in_stop(struct tt_io *io, int foreign)
+{
+    sim_of(io)->foreign[foreign - FOREIGN_FIRST] = false;
 }
 
 /* ---- sockets ---- */
@@ -347,6 +381,8 @@ static const struct tt_io_ops ops = {
     .send = sim_send,
     .sends_full = sim_sends_full,
     .poll_out = sim_poll_out,
+    .poll_in = sim_poll_in,
+    .poll_in_stop = sim_poll_in_stop,
     .shutdown_send = sim_shutdown_send,
     .close = sim_close,
     .open = sim_open,

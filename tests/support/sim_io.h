@@ -31,7 +31,8 @@ struct sim_link {
     bool shard_holds;         /* the shard still has its end */
     bool used;
 };
-#define SIM_LINKS_MAX 256u
+#define SIM_LINKS_MAX   256u
+#define SIM_FOREIGN_MAX 8u
 
 /* A thread with the baton's two hands. */
 struct sim_thread {
@@ -47,7 +48,13 @@ struct sim_scheduler {
     bool killed; /* threads that get the baton end where they stand */
     bool hurry;  /* file operations complete at once */
     struct sim_link links[SIM_LINKS_MAX];
+    bool edges[SIM_FOREIGN_MAX]; /* foreign descriptors that have become readable */
 };
+
+/* Foreign descriptors (tt_io_poll_in), by number. */
+int sim_io_foreign(uint32_t number);
+/* It becomes readable. */
+void sim_io_edge(struct sim_scheduler *scheduler, uint32_t number);
 
 uint64_t sim_random(uint64_t *state);
 /* low <= x <= high */

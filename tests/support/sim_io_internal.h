@@ -60,6 +60,8 @@ struct sim_io {
     bool buffer_lent[SIM_BUFFERS];
     struct file_job jobs[TT_IO_FILE_OPERATIONS_MAX];
     uint32_t jobs_count;
+    bool foreign[SIM_FOREIGN_MAX]; /* it waits for these */
+    uint64_t foreign_tokens[SIM_FOREIGN_MAX];
     bool file_open[SIM_FILES_MAX]; /* by descriptor: to close what a kill leaves */
 };
 
