@@ -10,8 +10,9 @@
 
 struct tt_memory_bound {
     uint64_t total;
-    uint64_t log;                  /* tails, tables of channels, indexes, idempotency keys */
-    uint64_t process;              /* the control thread, log lines, answers to operators */
+    uint64_t log;     /* tails, tables of channels, indexes, idempotency keys */
+    uint64_t kafka;   /* messages fetched and not taken, events that wait to be acknowledged */
+    uint64_t process; /* the control thread, log lines, answers to operators */
     struct tt_shard_bounds shards; /* of all shards together */
 };
 

@@ -127,6 +127,7 @@ static void write_memory(struct tt_writer *w, const struct tt_memory_bound *boun
     write_u64(w, "clients", b->clients);
     write_u64(w, "receive", b->receive);
     write_u64(w, "fixed", b->fixed);
+    write_u64(w, "kafka", bound->kafka);
     write_u64(w, "process", bound->process);
     tt_write_text(w, "}}");
 }

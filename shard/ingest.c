@@ -290,6 +290,11 @@ bool tt_ingest_done(struct tt_shard *shard, const struct tt_done *done)
 
 /* ---- life ---- */
 
+size_t tt_ingest_memory_bytes(void)
+{
+    return sizeof(struct tt_ingest);
+}
+
 enum tt_status tt_ingest_create(struct tt_shard *shard)
 {
     const struct tt_world *world = shard->world;

@@ -13,6 +13,8 @@
 
 #include "shard/shard.h"
 
+/* Of each shard, if there is a source; for memory_bound_bytes. */
+size_t tt_ingest_memory_bytes(void);
 /* Attaches to the source, if there is one. After tt_owner_create(). */
 TT_MUST_USE enum tt_status tt_ingest_create(struct tt_shard *shard);
 void tt_ingest_destroy(struct tt_shard *shard);

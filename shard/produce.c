@@ -163,6 +163,11 @@ uint64_t tt_produce_next_ns(const struct tt_shard *shard)
 
 /* ---- life ---- */
 
+size_t tt_produce_memory_bytes(void)
+{
+    return sizeof(struct tt_produce);
+}
+
 enum tt_status tt_produce_create(struct tt_shard *shard)
 {
     if (shard->world->source == NULL) return TT_OK;

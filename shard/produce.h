@@ -14,6 +14,8 @@
 
 #define TT_PRODUCE_MAX 4096u /* events of one shard that wait to be acknowledged */
 
+/* Of each shard, if there is a source; for memory_bound_bytes. */
+size_t tt_produce_memory_bytes(void);
 TT_MUST_USE enum tt_status tt_produce_create(struct tt_shard *shard);
 void tt_produce_destroy(struct tt_shard *shard);
 /* Takes the request over until it is answered (tt_owner_answer). */

@@ -11,6 +11,7 @@
 #include "shard/fanout/fanout.h"
 #include "shard/http/ack.h"
 #include "shard/http/assets.h"
+#include "shard/http/command.h"
 #include "shard/http/publish.h"
 #include "shard/http/routes.h"
 #include "shard/http/session_call.h"
@@ -158,6 +159,11 @@ static void make_routes(struct tt_shard *shard)
                                    .body_required = true,
                                    .handler = tt_publish_handle,
                                    .context = shard};
+    r[n++] = (struct tt_route){.path = "/command",
+                               .methods = TT_ROUTE_POST,
+                               .body_required = true,
+                               .handler = tt_command_handle,
+                               .context = shard};
     r[n++] = (struct tt_route){.path = "/subscribe",
                                .methods = TT_ROUTE_POST,
                                .body_required = true,

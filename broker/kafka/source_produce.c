@@ -47,7 +47,8 @@ enum tt_status tt_kafka_source_place_event(struct tt_source *source, const struc
     return status == TT_OK ? TT_OK : TT_EINVAL;
 }
 
-/* Kafka's and the library's codes, as a publisher can be told of them. */
+/* Kafka's and the library's codes, as a publisher can be told of them; *why: what the status alone
+ * does not say (shard/http/publish_refusal.c). */
 static enum tt_status status_of(int32_t code, const char **why)
 {
     *why = NULL;
@@ -56,18 +57,18 @@ static enum tt_status status_of(int32_t code, const char **why)
     case TT_KAFKA_ETIMEDOUT:
     case TT_KAFKA_ETRANSPORT:
     case TT_KAFKA_EFATAL:
-    case TT_KAFKA_EPURGED: *why = "Kafka did not acknowledge in time"; return TT_ETIMEDOUT;
+    case TT_KAFKA_EPURGED: return TT_ETIMEDOUT;
     case TT_KAFKA_EACCES:
-        *why = "Kafka refuses: not authorised to write to the topic";
+        *why = "the broker is not authorised to write to the topic";
         return TT_EACCES;
     case TT_KAFKA_EAUTHENTICATION:
-        *why = "Kafka refuses the broker's credentials";
+        *why = "the broker's credentials are not accepted";
         return TT_EACCES;
-    case TT_KAFKA_ETOOBIG: *why = "larger than Kafka takes"; return TT_ETOOBIG;
+    case TT_KAFKA_ETOOBIG: return TT_ETOOBIG;
     case TT_KAFKA_EUNKNOWN:
     case TT_KAFKA_ENOTOPIC:
     case TT_KAFKA_ENOPARTITION: *why = "the topic does not exist in Kafka"; return TT_EIO;
-    default: *why = "Kafka could not take it"; return TT_EIO;
+    default: return TT_EIO;
     }
 }
 

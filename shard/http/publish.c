@@ -49,18 +49,16 @@ static struct tt_exchange *refuse_key(const struct tt_request *request, struct t
     return tt_publish_refuse(request, shard, 400, "invalid_idempotency_key", message);
 }
 
-struct tt_exchange *tt_publish_handle(void *context, const struct tt_request *request)
+struct tt_exchange *tt_publish_check(const struct tt_request *request, struct tt_shard *shard)
 {
-    struct tt_shard *shard = context;
     const struct tt_http1_head *head = request->head;
-    struct tt_bytes type = tt_http1_media_type(head->known[TT_HTTP1_CONTENT_TYPE]);
     struct tt_bytes coding = head->known[TT_HTTP1_CONTENT_ENCODING];
     struct tt_bytes key = head->known[TT_HTTP1_IDEMPOTENCY_KEY]; /* data null: none is given */
-    bool ids_wanted;
+    const struct tt_source *source = tt_shard_world(shard)->source;
     if (tt_shard_draining(shard))
         return tt_publish_refuse(request, shard, 503, "unavailable",
                                  "publish: the broker shuts down; try again later");
-    if (is_multipart(type))
+    if (is_multipart(tt_http1_media_type(head->known[TT_HTTP1_CONTENT_TYPE])))
         return tt_publish_refuse(request, shard, 415, "unsupported_media_type",
                                  "Content-Type: multipart is not understood; send JSON under any "
                                  "other type, or NDJSON as application/x-ndjson");
@@ -68,7 +66,6 @@ struct tt_exchange *tt_publish_handle(void *context, const struct tt_request *re
         return tt_publish_refuse(request, shard, 415, "unsupported_media_type",
                                  "Content-Encoding: is not understood; send the body as it is");
     if (key.data != NULL && !is_key(key)) return refuse_key(request, shard, key);
-    const struct tt_source *source = tt_shard_world(shard)->source;
     if (source != NULL && source->publish_topic == UINT32_MAX)
         return tt_publish_refuse(request, shard, 404, "publishing_off",
                                  "publish: this broker only reads its Kafka topics; it is "
@@ -77,6 +74,18 @@ struct tt_exchange *tt_publish_handle(void *context, const struct tt_request *re
         return tt_publish_refuse(request, shard, 400, "idempotency_unsupported",
                                  "Idempotency-Key: is not supported where events go to Kafka; "
                                  "leave it out, and expect that a retry may publish twice");
+    return NULL;
+}
+
+struct tt_exchange *tt_publish_handle(void *context, const struct tt_request *request)
+{
+    struct tt_shard *shard = context;
+    const struct tt_http1_head *head = request->head;
+    struct tt_bytes type = tt_http1_media_type(head->known[TT_HTTP1_CONTENT_TYPE]);
+    struct tt_bytes key = head->known[TT_HTTP1_IDEMPOTENCY_KEY]; /* data null: none is given */
+    struct tt_exchange *refused = tt_publish_check(request, shard);
+    bool ids_wanted;
+    if (refused != NULL) return refused;
     if (!read_ids_wanted(request->query, &ids_wanted))
         return tt_publish_refuse(request, shard, 400, "invalid_parameter", "ids: must be 0 or 1");
     struct tt_exchange *x = NULL;

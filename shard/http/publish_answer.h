@@ -19,9 +19,15 @@ struct tt_publish_whole_options {
     bool lines;          /* NDJSON, else one envelope or an array */
     bool ids_wanted;     /* with lines: all ids in the answer */
     struct tt_bytes key; /* Idempotency-Key, valid; empty: none. Copied */
+    /* The body is the payload of one event on the channel "commands" (command.h): */
+    bool command;
+    struct tt_bytes headers; /* of that event, valid; empty: none. Copied */
 };
 struct tt_exchange *tt_publish_whole_create(struct tt_shard *shard,
                                             const struct tt_publish_whole_options *options);
+
+/* What is refused before its body, for every kind of publishing: null if nothing is. */
+struct tt_exchange *tt_publish_check(const struct tt_request *request, struct tt_shard *shard);
 
 /* Refuses the request with an error, and counts it. */
 void tt_publish_fail(struct tt_exchange *x, struct tt_shard *shard, unsigned status,

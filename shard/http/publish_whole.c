@@ -25,7 +25,9 @@ struct whole {
     bool ids_wanted; /* FORM_LINES */
     bool refused;
     bool closed;
-    struct tt_bytes key; /* as given, behind the object; empty: none */
+    struct tt_bytes key;     /* as given, behind the object; empty: none */
+    bool command;            /* the body is a payload */
+    struct tt_bytes headers; /* of the command, behind the key; empty: none */
 };
 
 static struct whole *whole_of(struct tt_exchange *x)
@@ -266,6 +268,41 @@ static bool read_one(struct whole *p, size_t event_bytes_max, int64_t taken_us)
     return add(p, &event);
 }
 
+/* The body itself is what the event carries. */
+static bool read_command(struct whole *p, size_t event_bytes_max, int64_t taken_us)
+{
+    struct tt_json_value value;
+    const char *why;
+    size_t at;
+    char message[TT_PUBLISH_MESSAGE_MAX];
+    if (tt_json_check(tt_bytes(p->text, p->size), &value, &why, &at) != TT_OK) {
+        (void)snprintf(message, sizeof message, "byte %zu: %s", at, why);
+        fail(p, 400, "invalid_json", 0, message);
+        return false;
+    }
+    if (value.kind != TT_JSON_OBJECT) {
+        fail(p, 400, "invalid_command", 0, "body: must be a JSON object");
+        return false;
+    }
+    if (value.breaks) tt_json_flatten(p->text, p->size);
+    const struct tt_event event = {.channel = TT_BYTES_LITERAL("commands"),
+                                   .type = TT_BYTES_LITERAL("command"),
+                                   .headers = p->headers,
+                                   .payload = value.text,
+                                   .timestamp_ms = taken_us / 1000,
+                                   .taken_us = taken_us};
+    size_t bytes = event.channel.size + event.type.size + event.headers.size + event.payload.size;
+    if (bytes > event_bytes_max) {
+        (void)snprintf(message, sizeof message,
+                       "body: the event has %zu bytes (channel, type, headers and payload), at "
+                       "most %zu are allowed",
+                       bytes, event_bytes_max);
+        fail(p, 413, "too_large", 0, message);
+        return false;
+    }
+    return add(p, &event);
+}
+
 /* Nothing is sent before all lines were found valid. */
 static void fail_line(struct whole *p, uint64_t line, unsigned status, const char *code,
                       const char *text)
@@ -328,9 +365,11 @@ static void publish(struct whole *p)
     size_t event_bytes_max = tt_shard_options(p->shard)->event_bytes_max;
     int64_t taken_us = tt_shard_wall_us(p->shard);
     struct tt_record_idempotency block = {0};
-    if (p->form != FORM_LINES && tt_envelope_peek(p->text, p->size) == '[') p->form = FORM_ARRAY;
+    if (p->form != FORM_LINES && !p->command && tt_envelope_peek(p->text, p->size) == '[')
+        p->form = FORM_ARRAY;
     if (p->key.size != 0) hash_key_and_body(p, &block);
-    bool good = p->form == FORM_ONE     ? read_one(p, event_bytes_max, taken_us)
+    bool good = p->command              ? read_command(p, event_bytes_max, taken_us)
+                : p->form == FORM_ONE   ? read_one(p, event_bytes_max, taken_us)
                 : p->form == FORM_ARRAY ? read_array(p, event_bytes_max, taken_us)
                                         : read_lines(p, event_bytes_max, taken_us);
     if (!good) return;
@@ -369,7 +408,7 @@ static const struct tt_exchange_ops whole_ops = {
 struct tt_exchange *tt_publish_whole_create(struct tt_shard *shard,
                                             const struct tt_publish_whole_options *options)
 {
-    struct whole *p = calloc(1, sizeof *p + options->key.size);
+    struct whole *p = calloc(1, sizeof *p + options->key.size + options->headers.size);
     if (p == NULL) return NULL;
     p->x.ops = &whole_ops;
     p->shard = shard;
@@ -378,6 +417,10 @@ struct tt_exchange *tt_publish_whole_create(struct tt_shard *shard,
     p->ids_wanted = options->ids_wanted;
     if (options->key.size != 0) memcpy(p + 1, options->key.data, options->key.size);
     p->key = tt_bytes(p + 1, options->key.size);
+    p->command = options->command;
+    uint8_t *headers = (uint8_t *)(p + 1) + options->key.size;
+    if (options->headers.size != 0) memcpy(headers, options->headers.data, options->headers.size);
+    p->headers = tt_bytes(headers, options->headers.size);
     tt_publish_batch_init(&p->batch, shard, batch_done);
     return &p->x;
 }

@@ -184,6 +184,18 @@ bool sim_roster_is_out(const struct sim *sim, uint32_t shard)
     return sim->life->roster_out[shard];
 }
 
+void sim_feed(struct sim *sim, bool stale, int64_t since_ms, const char *cause)
+{
+    struct tt_message m = {.kind = TT_MESSAGE_FEED};
+    struct tt_message_feed *body = TT_MESSAGE_BODY(&m, tt_message_feed);
+    body->stale = stale;
+    body->since_ms = since_ms;
+    body->cause = cause;
+    for (uint32_t i = 0; i < sim->shards; i++)
+        tt_peers_post(sim->life->world.peers, sim->shards, i, &m);
+    tt_peers_ring(sim->life->world.peers, sim->shards, false);
+}
+
 /* ---- life ---- */
 
 static struct tt_shard_options options_of(const struct tt_config *c)

@@ -58,6 +58,9 @@ struct tt_roster_request;
 void sim_roster(struct sim *sim, uint32_t shard, struct tt_roster_request *request);
 bool sim_roster_is_out(const struct sim *sim, uint32_t shard); /* it was not given back yet */
 
+/* Tells the shards that the source is stale, or live again; each tells its clients. */
+void sim_feed(struct sim *sim, bool stale, int64_t since_ms, const char *cause);
+
 /* A new connection to a shard, whose socket holds `room` bytes. */
 struct sim_link *sim_connect(struct sim *sim, uint32_t shard, size_t room);
 /* Breaks it; nulls *link. */

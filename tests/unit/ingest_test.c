@@ -450,3 +450,62 @@ Test(ingest, stopping_while_something_is_under_way, .timeout = 60)
     cr_assert_eq(SUM(r, events_kafka), 20);
     end(r);
 }
+
+/* ---- event: feed ---- */
+
+static struct sim_link *follow(struct rig *r, uint32_t shard)
+{
+    static const char request[] = "GET /sse?channels=a HTTP/1.1\r\nHost: x\r\n\r\n";
+    struct sim_link *link = sim_connect(&r->sim, shard, 1 << 16);
+    sim_bytes_append(&link->to_shard, request, sizeof request - 1);
+    return link;
+}
+
+/* Whether the client has got the text by now. */
+static bool has(struct rig *r, struct sim_link *link, const char *text)
+{
+    steps(r, 300);
+    sim_bytes_append(&link->to_peer, "", 1);
+    link->to_peer.size--;
+    return strstr((const char *)link->to_peer.data, text) != NULL;
+}
+
+Test(ingest, clients_are_told_when_the_feed_is_stale, .timeout = 60)
+{
+    static struct rig rig;
+    struct rig *r = &rig;
+    begin(r, 16, 2, 1);
+    sim_start(&r->sim);
+    struct sim_link *early[2] = {follow(r, 0), follow(r, 1)};
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert(has(r, early[i], "event: connected"));
+        cr_assert_not(has(r, early[i], "event: feed"));
+    }
+    sim_feed(&r->sim, true, 1700000000123, "no broker of \"k:9092\" can be reached");
+    static const char stale[] = "event: feed\ndata: {\"state\":\"stale\",\"since\":1700000000123,"
+                                "\"cause\":\"no broker of \\\"k:9092\\\" can be reached\"}\n\n";
+    for (unsigned i = 0; i < 2; i++) cr_assert(has(r, early[i], stale));
+    cr_assert_eq(SUM(r, feed_stale), 2);
+    /* Behind `connected`, and before anything else. */
+    struct sim_link *late = follow(r, 1);
+    cr_assert(has(r, late, stale));
+    const char *text = (const char *)late->to_peer.data;
+    cr_assert(strstr(text, "event: connected") < strstr(text, stale));
+    /* Told twice, heard once. */
+    sim_feed(&r->sim, true, 1700000000123, "no broker of \"k:9092\" can be reached");
+    cr_assert(has(r, late, stale));
+    cr_assert_null(strstr(strstr((const char *)late->to_peer.data, stale) + 1, stale));
+    sim_feed(&r->sim, false, 1700000000456, NULL);
+    static const char live[] =
+        "event: feed\ndata: {\"state\":\"live\",\"since\":1700000000456}\n\n";
+    cr_assert(has(r, late, live));
+    for (unsigned i = 0; i < 2; i++) cr_assert(has(r, early[i], live));
+    cr_assert_eq(SUM(r, feed_stale), 0);
+    struct sim_link *last = follow(r, 0);
+    cr_assert(has(r, last, "event: connected"));
+    cr_assert_not(has(r, last, "event: feed"));
+    for (unsigned i = 0; i < 2; i++) sim_cut(&early[i]);
+    sim_cut(&late);
+    sim_cut(&last);
+    end(r);
+}
