@@ -237,6 +237,8 @@ enum tt_status tt_kafka_source_create(struct tt_kafka_source **source,
     s->context = o->context;
     s->source.ops = &ops;
     s->source.publish_topic = o->publish_topic < 0 ? UINT32_MAX : (uint32_t)o->publish_topic;
+    s->commands_topic =
+        o->commands_topic < 0 ? s->source.publish_topic : (uint32_t)o->commands_topic;
     size_t parts_bytes = o->world->partitions_count * sizeof *s->parts;
     s->parts = aligned_alloc(64, parts_bytes);
     if (s->parts != NULL) memset(s->parts, 0, parts_bytes);

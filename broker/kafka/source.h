@@ -25,6 +25,7 @@ struct tt_kafka_source_options {
     const struct tt_world *world;
     struct tt_kafka_notes *notes;
     int publish_topic;           /* index; < 0: publishing is off */
+    int commands_topic;          /* where the channel "commands" goes; < 0: as all others */
     void (*wake)(void *context); /* Kafka's thread has something to look at; any thread */
     void *context;
 };

@@ -39,6 +39,7 @@ struct tt_kafka_source {
     const struct tt_kafka_module *module;
     struct tt_kafka *kafka;
     const struct tt_kafka_plan *plan;
+    uint32_t commands_topic; /* of the channel "commands" */
     const struct tt_world *world;
     struct tt_kafka_notes *notes;
     void (*wake)(void *context);

@@ -4,11 +4,18 @@
 #include "broker/kafka/source_internal.h"
 #include "proto/event/partition_hash.h"
 
+static const struct tt_kafka_topic_settings *settings_of(const struct tt_kafka_source *s,
+                                                         uint32_t topic)
+{
+    return &s->plan->topics[topic].settings;
+}
+
 enum tt_status tt_kafka_source_produce_create(struct tt_kafka_source *s, struct tt_kafka_side *side)
 {
     if (s->source.publish_topic == UINT32_MAX) return TT_OK;
-    size_t bytes =
-        TT_KAFKA_UNMAP_BYTES_MAX(s->plan->topics[s->source.publish_topic].settings.event_bytes_max);
+    size_t most = settings_of(s, s->source.publish_topic)->event_bytes_max;
+    size_t commands = settings_of(s, s->commands_topic)->event_bytes_max;
+    size_t bytes = TT_KAFKA_UNMAP_BYTES_MAX(commands > most ? commands : most);
     uint8_t *memory = malloc(bytes);
     side->deliveries = calloc(TT_KAFKA_DELIVERIES_MAX, sizeof *side->deliveries);
     side->record = tt_writer(memory, bytes);
@@ -21,24 +28,20 @@ void tt_kafka_source_produce_destroy(struct tt_kafka_side *side)
     free(side->deliveries);
 }
 
-static const struct tt_kafka_topic_settings *settings_of(const struct tt_kafka_source *s)
-{
-    return &s->plan->topics[s->source.publish_topic].settings;
-}
-
 /* Any shard may ask for any partition, so the memory is that of the asking call. */
 enum tt_status tt_kafka_source_place_event(struct tt_source *source, const struct tt_event *event,
                                            uint32_t *partition, const char **why)
 {
     struct tt_kafka_source *s = (struct tt_kafka_source *)source;
-    uint32_t topic = source->publish_topic;
+    uint32_t topic =
+        tt_bytes_is(event->channel, "commands") ? s->commands_topic : source->publish_topic;
     struct tt_kafka_record record;
     size_t bytes = TT_KAFKA_UNMAP_BYTES_MAX(event->payload.size + event->headers.size);
     uint8_t *memory = malloc(bytes);
     *why = "out of memory";
     if (memory == NULL) return TT_EINVAL;
     struct tt_writer scratch = tt_writer(memory, bytes);
-    enum tt_status status = tt_kafka_unmap(settings_of(s), event, &scratch, &record, why);
+    enum tt_status status = tt_kafka_unmap(settings_of(s, topic), event, &scratch, &record, why);
     uint32_t n = atomic_load_explicit(&s->partitions[topic], memory_order_relaxed);
     if (status == TT_OK)
         *partition =
@@ -77,18 +80,20 @@ enum tt_status tt_kafka_source_produce(struct tt_source *source, uint32_t shard,
 {
     struct tt_kafka_source *s = (struct tt_kafka_source *)source;
     struct tt_kafka_side *side = &s->sides[shard];
+    const struct tt_kafka_topic_settings *settings =
+        settings_of(s, s->world->partitions[p->partition].topic);
     struct tt_kafka_record r;
     char error[TT_KAFKA_ERROR_MAX];
     side->record.size = 0;
     side->record.overflow = false;
     p->maybe = false;
-    p->status = tt_kafka_unmap(settings_of(s), &p->event, &side->record, &r, &p->why);
+    p->status = tt_kafka_unmap(settings, &p->event, &side->record, &r, &p->why);
     if (p->status != TT_OK) {
         if (p->status == TT_FULL) p->status = TT_ETOOBIG;
         return p->status;
     }
     bool given = (p->event.flags & TT_EVENT_TIMESTAMP_GIVEN) != 0;
-    const struct tt_kafka_outgoing record = {.topic = settings_of(s)->name,
+    const struct tt_kafka_outgoing record = {.topic = settings->name,
                                              .partition = -1,
                                              .key = r.key.data,
                                              .key_size = r.key.size,
@@ -112,11 +117,11 @@ uint32_t tt_kafka_source_produced(struct tt_source *source, uint32_t shard,
     struct tt_kafka_side *side = &s->sides[shard];
     if (side->deliveries == NULL) return 0;
     if (max > TT_KAFKA_DELIVERIES_MAX) max = TT_KAFKA_DELIVERIES_MAX;
-    const struct tt_topic *topic = &s->world->topics[source->publish_topic];
     uint32_t count = s->module->delivered(s->kafka, shard, side->deliveries, max);
     for (uint32_t i = 0; i < count; i++) {
         const struct tt_kafka_delivery *d = &side->deliveries[i];
         struct tt_source_produce *p = done[i] = d->opaque;
+        const struct tt_topic *topic = &s->world->topics[s->world->partitions[p->partition].topic];
         bool has_slot = d->partition >= 0 && (uint32_t)d->partition < topic->capacity;
         if (d->error != 0) {
             p->status = status_of(d->error, &p->why);

@@ -224,6 +224,9 @@ static enum tt_status choose_publishing(struct tt_kafka_topics *t, char error[TT
         snprintf(where, sizeof(where), "--kafka-commands-topic=%s", c->kafka_commands_topic);
         if (tt_kafka_topic_name_check(c->kafka_commands_topic, &why) != TT_OK)
             return fail(error, where, text);
+        /* Its events come back with ids of ours, as all do. */
+        if (!tt_kafka_topics_follows(t, c->kafka_commands_topic))
+            return fail(error, where, "is not followed: add it to --kafka-topics");
         t->commands = c->kafka_commands_topic;
     }
     snprintf(where, sizeof(where), "--kafka-publish-topic=%s", c->kafka_publish_topic);

@@ -296,9 +296,9 @@ static void set_ends(struct tt_kafka_watch *w, struct tt_world *world)
     }
 }
 
-static int publish_topic(const struct tt_kafka_watch *w)
+/* Its index among the world's; -1: it is not followed (or null). */
+static int index_of(const struct tt_kafka_watch *w, const char *name)
 {
-    const char *name = tt_kafka_topics_publish(w->topics);
     for (uint32_t i = 0; name != NULL && i < w->plan->count; i++)
         if (strcmp(w->plan->topics[i].settings.name, name) == 0) return (int)i;
     return -1;
@@ -308,14 +308,16 @@ enum tt_status tt_kafka_watch_life_begins(struct tt_kafka_watch *w, struct tt_wo
                                           char error[TT_CONFIG_ERROR_MAX])
 {
     (void)error;
-    const struct tt_kafka_source_options options = {.module = w->module,
-                                                    .kafka = w->kafka,
-                                                    .plan = w->plan,
-                                                    .world = world,
-                                                    .notes = w->notes,
-                                                    .publish_topic = publish_topic(w),
-                                                    .wake = kick,
-                                                    .context = w};
+    const struct tt_kafka_source_options options = {
+        .module = w->module,
+        .kafka = w->kafka,
+        .plan = w->plan,
+        .world = world,
+        .notes = w->notes,
+        .publish_topic = index_of(w, tt_kafka_topics_publish(w->topics)),
+        .commands_topic = index_of(w, tt_kafka_topics_commands(w->topics)),
+        .wake = kick,
+        .context = w};
     set_ends(w, world);
     w->committed = calloc(world->partitions_count, sizeof *w->committed);
     enum tt_status status = w->committed == NULL ? TT_ENOMEM : TT_OK;

@@ -130,14 +130,16 @@ Test(kafka_topics, kafkas_own_topics_match_only_what_says_so)
 Test(kafka_topics, where_publishing_goes)
 {
     load("[topic orders]\nvalue = envelope\n",
-         MORE("--kafka-topics=^a,quotes", "--kafka-publish-topic=abc",
+         MORE("--kafka-topics=^a,quotes,orders", "--kafka-publish-topic=abc",
               "--kafka-commands-topic=orders"));
     cr_assert_str_eq(tt_kafka_topics_publish(topics), "abc");
     cr_assert_str_eq(tt_kafka_topics_commands(topics), "orders");
     settings_of("orders");
     cr_assert_eq(settings.value, TT_KAFKA_VALUE_ENVELOPE);
     unload();
-    load("", MORE("--kafka-topics=quotes", "--kafka-publish=no"));
+    load("", MORE("--kafka-topics=quotes,orders", "--kafka-publish=no",
+                  "--kafka-commands-topic=orders"));
+    cr_assert_null(tt_kafka_topics_commands(topics));
     cr_assert_null(tt_kafka_topics_publish(topics));
 }
 
