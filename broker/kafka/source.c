@@ -15,8 +15,11 @@
 static void open_parts(struct tt_kafka_source *s, uint32_t shard, const uint64_t *next)
 {
     for (uint32_t p = 0; p < s->world->partitions_count; p++)
-        if (s->world->partitions[p].owner == shard)
+        if (s->world->partitions[p].owner == shard) {
             atomic_store_explicit(&s->parts[p].next, next[p], memory_order_release);
+            /* What was mirrored before, and read: nobody says it again. */
+            atomic_store_explicit(&s->parts[p].read, next[p], memory_order_relaxed);
+        }
 }
 
 static int attach(struct tt_source *source, uint32_t shard, const uint64_t *next)
