@@ -164,6 +164,7 @@ static void grow(struct look *l, uint32_t topic, uint32_t partitions)
     tt_diag_write(w->diag, TT_DIAG_INFO, NULL, "kafka_partitions",
                   "topic %s has %u partitions now; it had %u", w->plan->topics[topic].settings.name,
                   partitions, watched->partitions);
+    if (watched->partitions != 0) tt_kafka_plan_anywhere(&l->planning, &w->plan->topics[topic]);
     pthread_mutex_lock(&w->lock);
     watched->partitions = partitions;
     pthread_mutex_unlock(&w->lock);
@@ -235,6 +236,8 @@ static void look_at_topic(struct look *l, uint32_t topic)
     struct tt_kafka_watched *watched = &w->watched[topic];
     const struct tt_kafka_topic *says = find(l->metadata, w->plan->topics[topic].settings.name);
     enum tt_kafka_topic_state state = state_of(says);
+    if (tt_kafka_source_misplaced(w->source, topic))
+        tt_kafka_plan_anywhere(&l->planning, &w->plan->topics[topic]);
     if (state == TT_KAFKA_TOPIC_MISSING) {
         watched->suspect = true;
         stop_topic(l, topic);

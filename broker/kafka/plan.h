@@ -17,6 +17,7 @@
 #define TT_BROKER_KAFKA_PLAN_H
 
 #include "broker/kafka/module.h"
+#include "broker/kafka/placing_file.h"
 #include "broker/kafka/topics.h"
 #include "broker/logs.h"
 #include "shard/diag.h"
@@ -53,6 +54,7 @@ struct tt_kafka_plan_topic {
     bool mirrored;                      /* there was a mirror */
     bool absent;                        /* Kafka does not have it */
     bool other_mapping;                 /* which other settings have made */
+    struct tt_kafka_placing placing;    /* as it stands in its file */
     struct tt_kafka_plan_partition *of; /* by number */
 };
 struct tt_kafka_plan {
@@ -113,6 +115,9 @@ enum tt_kafka_fit tt_kafka_plan_compare(struct tt_kafka_planning *planning, cons
 bool tt_kafka_plan_is_young(struct tt_kafka_planning *planning,
                             const struct tt_kafka_topic_settings *settings, uint32_t partitions,
                             bool *young);
+/* From now on channels of the topic may lie anywhere, also after a restart. */
+void tt_kafka_plan_anywhere(const struct tt_kafka_planning *planning,
+                            struct tt_kafka_plan_topic *topic);
 /* The topic as planned without Kafka's word, now that there is one: true: its partitions fit and
  * can be read from where they stand; false: something does not fit (*again: another plan is needed)
  * or was not answered. */

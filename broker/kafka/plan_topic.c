@@ -258,6 +258,49 @@ static enum tt_status map_again(const struct work *w)
     return status == TT_OK ? tt_kafka_mapping_write(&files, path, hash) : status;
 }
 
+/* Whether the declared partitioner holds for what is mirrored. asked: N is Kafka's. */
+static enum tt_status place(const struct work *w, bool asked)
+{
+    struct tt_kafka_plan_topic *t = w->topic;
+    const struct tt_files files = tt_startup_files(w->planning->faults);
+    const struct tt_kafka_placing now = {
+        .history = t->history, .partitioner = t->settings.partitioner, .partitions = t->partitions};
+    struct tt_kafka_placing before;
+    char path[TT_RECOVERY_DIRECTORY_MAX + 1];
+    bool empty = true;
+    t->placing = now;
+    if (now.partitioner == TT_PARTITIONER_ANY) return TT_OK;
+    for (uint32_t i = 0; i < t->partitions; i++) empty &= is_empty(w, i);
+    enum tt_status status = tt_logs_mirror_path(w->planning->config, t->settings.name, path);
+    if (status != TT_OK) return status;
+    bool known = tt_kafka_placing_read(&files, path, &before);
+    t->placing = tt_kafka_placing_next(known ? &before : NULL, &now, empty);
+    if (t->placing.anywhere) {
+        w->logs->is.partitioner = TT_PARTITIONER_ANY;
+        tt_diag_write(w->planning->diag, TT_DIAG_WARN, NULL, "repartitioned",
+                      "topic %s: not all that is mirrored lies where the declared partitioner puts "
+                      "it, or it was mirrored under another one: its channels may lie anywhere "
+                      "until the mirror is made again",
+                      t->settings.name);
+    }
+    if (asked) return tt_kafka_placing_write(&files, path, &t->placing);
+    /* What was concluded without Kafka's N is not written down. */
+    t->placing = known ? before : now;
+    return TT_OK;
+}
+
+void tt_kafka_plan_anywhere(const struct tt_kafka_planning *p, struct tt_kafka_plan_topic *t)
+{
+    const struct tt_files files = tt_startup_files(p->faults);
+    char path[TT_RECOVERY_DIRECTORY_MAX + 1];
+    if (t->settings.partitioner == TT_PARTITIONER_ANY || t->placing.anywhere) return;
+    t->placing.anywhere = true;
+    if (tt_logs_mirror_path(p->config, t->settings.name, path) == TT_OK &&
+        tt_kafka_placing_write(&files, path, &t->placing) == TT_OK)
+        return;
+    t->placing.anywhere = false; /* again at the next look */
+}
+
 static enum tt_status compare_partitions(const struct work *w, uint32_t partitions)
 {
     struct tt_kafka_plan_topic *t = w->topic;
@@ -308,10 +351,12 @@ static enum tt_status plan_with_kafka(const struct work *w, const struct tt_mirr
     }
     status = map_again(w);
     if (status == TT_OK) status = compare_partitions(w, partitions);
-    if (status != TT_EEXIST) return status;
-    t->generation++;
-    status = begin_generation(w, partitions);
-    return status == TT_OK ? compare_partitions(w, partitions) : status;
+    if (status == TT_EEXIST) {
+        t->generation++;
+        status = begin_generation(w, partitions);
+        if (status == TT_OK) status = compare_partitions(w, partitions);
+    }
+    return status == TT_OK ? place(w, true) : status;
 }
 
 enum tt_status tt_kafka_plan_topic(struct tt_kafka_planning *p, struct tt_kafka_plan_topic *topic,
@@ -329,6 +374,7 @@ enum tt_status tt_kafka_plan_topic(struct tt_kafka_planning *p, struct tt_kafka_
         snprintf(topic->cluster, sizeof topic->cluster, "%s", cluster);
         status = begin_generation(&w, 0);
         if (status == TT_OK) status = map_again(&w);
+        if (status == TT_OK) status = place(&w, true);
         topic->checked = topic->absent = true;
     } else if (metadata != NULL) {
         status = plan_with_kafka(&w, topic->mirrored ? &file : NULL, cluster,
@@ -340,6 +386,7 @@ enum tt_status tt_kafka_plan_topic(struct tt_kafka_planning *p, struct tt_kafka_
             if (file.generation > topic->generation) topic->generation = file.generation;
         }
         status = recover(&w, 0);
+        if (status == TT_OK && topic->mirrored) status = place(&w, false);
     }
     return status == TT_EEXIST ? TT_EIO : status;
 }

@@ -246,7 +246,9 @@ enum tt_status tt_kafka_source_create(struct tt_kafka_source **source,
     s->parts = aligned_alloc(64, parts_bytes);
     if (s->parts != NULL) memset(s->parts, 0, parts_bytes);
     s->partitions = calloc(o->world->topics_count, sizeof *s->partitions);
-    enum tt_status status = s->parts == NULL || s->partitions == NULL ? TT_ENOMEM : TT_OK;
+    s->misplaced = calloc(o->world->topics_count, sizeof *s->misplaced);
+    enum tt_status status =
+        s->parts == NULL || s->partitions == NULL || s->misplaced == NULL ? TT_ENOMEM : TT_OK;
     if (status == TT_OK) status = create_sides(s);
     for (uint32_t i = 0; status == TT_OK && i < o->world->topics_count; i++)
         atomic_init(&s->partitions[i], o->world->topics[i].partitions);
@@ -268,6 +270,7 @@ void tt_kafka_source_destroy(struct tt_kafka_source **source)
     free(s->skips);
     free(s->parts);
     free(s->partitions);
+    free(s->misplaced);
     free(s);
     *source = NULL;
 }
@@ -301,6 +304,11 @@ bool tt_kafka_source_reads(const struct tt_kafka_source *s, uint32_t partition)
 void tt_kafka_source_grow(struct tt_kafka_source *s, uint32_t topic, uint32_t partitions)
 {
     atomic_store_explicit(&s->partitions[topic], partitions, memory_order_relaxed);
+}
+
+bool tt_kafka_source_misplaced(const struct tt_kafka_source *s, uint32_t topic)
+{
+    return atomic_load_explicit(&s->misplaced[topic], memory_order_relaxed);
 }
 
 struct tt_kafka_place tt_kafka_source_place(const struct tt_kafka_source *s, uint32_t partition)

@@ -44,6 +44,9 @@ bool tt_kafka_source_reads(const struct tt_kafka_source *source, uint32_t partit
 /* N of a topic has grown: events may be produced there. */
 void tt_kafka_source_grow(struct tt_kafka_source *source, uint32_t topic, uint32_t partitions);
 
+/* A record of the topic was found elsewhere than the declared partitioner puts it. */
+bool tt_kafka_source_misplaced(const struct tt_kafka_source *source, uint32_t topic);
+
 /* Where a partition stands. last: the newest record that was handed over in this life. */
 struct tt_kafka_place {
     uint64_t next;

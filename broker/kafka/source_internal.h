@@ -48,6 +48,7 @@ struct tt_kafka_source {
     struct tt_kafka_skips *skips;       /* by shard */
     struct tt_kafka_side *sides;        /* by shard */
     _Atomic uint32_t *partitions;       /* N now, by topic; written by the watch */
+    _Atomic bool *misplaced;            /* by topic: a record was found elsewhere; for the watch */
 };
 
 enum tt_status tt_kafka_source_map_create(struct tt_kafka_source *s, struct tt_kafka_side *side);

@@ -49,5 +49,8 @@ bool tt_kafka_source_map(struct tt_kafka_source *s, struct tt_kafka_side *side,
     item->misplaced =
         tt_kafka_is_misplaced(settings, m, &item->event, p->number,
                               atomic_load_explicit(&s->partitions[p->topic], memory_order_relaxed));
+    if (item->misplaced &&
+        !atomic_exchange_explicit(&s->misplaced[p->topic], true, memory_order_relaxed))
+        s->wake(s->context);
     return true;
 }
