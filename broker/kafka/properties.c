@@ -56,10 +56,3 @@ bool tt_kafka_property_is_secret(struct tt_bytes name)
         if (contains(name, words[i]) && !contains(name, ".location")) return true;
     return tt_bytes_starts(name, tt_bytes_text("sasl.oauthbearer."));
 }
-
-void tt_kafka_property_write(struct tt_writer *w, struct tt_bytes name, struct tt_bytes value)
-{
-    tt_write_bytes(w, name);
-    tt_write_char(w, '=');
-    tt_write_bytes(w, tt_kafka_property_is_secret(name) ? TT_BYTES_LITERAL("***") : value);
-}

@@ -11,7 +11,5 @@ TT_MUST_USE enum tt_status tt_kafka_property_check(struct tt_bytes name, struct 
                                                    struct tt_writer *why);
 /* Its value is a password, a key, or may hold one. */
 bool tt_kafka_property_is_secret(struct tt_bytes name);
-/* name=value for logs and /status, the value of a secret as "***". */
-void tt_kafka_property_write(struct tt_writer *w, struct tt_bytes name, struct tt_bytes value);
 
 #endif

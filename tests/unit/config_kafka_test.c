@@ -188,12 +188,8 @@ Test(config_kafka, what_is_secret_is_known_by_its_name)
                                          "sasl.oauthbearer.config"};
     static const char *const open[] = {"security.protocol", "sasl.username", "ssl.ca.location",
                                        "ssl.key.location",  "client.id",     "sasl.mechanisms"};
-    for (unsigned i = 0; i < sizeof(secret) / sizeof(secret[0]); i++) {
-        char text[128] = "";
-        struct tt_writer w = tt_writer(text, sizeof(text) - 1);
-        tt_kafka_property_write(&w, tt_bytes_text(secret[i]), tt_bytes_text("hunter2"));
-        cr_assert(strstr(text, "=***") != NULL && strstr(text, "hunter2") == NULL, "%s", text);
-    }
+    for (unsigned i = 0; i < sizeof(secret) / sizeof(secret[0]); i++)
+        cr_assert(tt_kafka_property_is_secret(tt_bytes_text(secret[i])), "%s", secret[i]);
     for (unsigned i = 0; i < sizeof(open) / sizeof(open[0]); i++)
         cr_assert_not(tt_kafka_property_is_secret(tt_bytes_text(open[i])), "%s", open[i]);
 }
