@@ -71,6 +71,12 @@ test('kafka: a declared partitioner makes short cursors; a producer that hashes 
     assert.equal((await told.control('resync')).json.reason, 'repartitioned');
     await told.when((c) => c.events.some(({ json }) => json.payload === 2), 'its own partition goes on');
     assert.match(broker.stderr, /hashed/, 'it is logged');
+    await broker.stop();
+    await broker.restart();
+    const after = await subscribe(broker, `${path}&from=earliest`);
+    await after.received(3);
+    assert.deepEqual(sorted(values(after.events)), [1, 2, 3], 'a restart does not forget it');
+    assert.match(after.cursor, /^~/);
   } finally {
     await broker.dispose();
   }
