@@ -362,7 +362,9 @@ static size_t read_memory(struct tt_client *client, struct tt_catchup_part *part
                          : tt_catchup_take_record(client, partition, &record);
         }
     }
-    if (sequence == end && client->state == TT_CLIENT_CATCHUP &&
+    /* Without room the last record may have been refused (tt_lag_reads): it is read again, or
+     * skipped. */
+    if (room && sequence == end && client->state == TT_CLIENT_CATCHUP &&
         !tt_conflate_met_hole(client->conflate) && part->state == TT_PART_READING) {
         /* Everything below R was queued: R does not move before the next read of the tails. */
         uint64_t next = shard->arrivals.next[partition];
