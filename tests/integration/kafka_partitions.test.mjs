@@ -1,11 +1,11 @@
-// Partitions and topics: several topics in one cursor, producers that hash.
+// Partitions and topics: added while the broker runs, several topics in one cursor, producers that hash.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { shared_kafka } from './lib/kafka.mjs';
-import { parts_of, start_on, with_broker_on } from './lib/kafka_broker.mjs';
+import { is_live, parts_of, start_on, with_broker_on } from './lib/kafka_broker.mjs';
 import { subscribe } from './lib/sse.mjs';
-import { patience_ms } from './lib/wait.mjs';
+import { eventually, patience_ms } from './lib/wait.mjs';
 
 const timeout = 10 * patience_ms;
 const cluster = shared_kafka();
@@ -15,6 +15,41 @@ const numbers = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => fr
 
 /** One record in each of `count` partitions, valued from `first` on. */
 const one_in_each = (count, first) => numbers(0, count - 1).map((partition) => ({ key: `p${partition}`, value: String(first + partition), partition }));
+
+test('kafka: partitions are added while the broker runs; older cursors begin them at their beginning', { timeout }, async () => {
+  const kafka = await cluster();
+  const topic = await kafka.create_topic('growing', { partitions: 2 });
+  await with_broker_on(kafka, [topic], {}, async (broker) => {
+    const client = await subscribe(broker, '/sse?channels=*');
+    await kafka.produce(topic, one_in_each(2, 0));
+    await client.received(2);
+    const old = client.cursor;
+    await kafka.add_partitions(topic, 4);
+    await kafka.produce(topic, one_in_each(4, 10));
+    await client.received(6);
+    const again = await subscribe(broker, '/sse?channels=*', { cursor: old });
+    await again.received(4);
+    assert.deepEqual(sorted(values(again.events)), [10, 11, 12, 13]);
+    assert.ok(!again.all.some(({ type }) => type === 'resync'));
+    /* Beyond the spare room clients come again, and miss nothing. */
+    await kafka.add_partitions(topic, 9);
+    await kafka.produce(topic, one_in_each(9, 20));
+    const got = [];
+    let now = client;
+    let from = 6;
+    await eventually(async () => {
+      got.push(...values(now.events.slice(from)));
+      from = now.events.length;
+      if (now.ended) {
+        const next = await subscribe(broker, '/sse?channels=*', { cursor: now.cursor }).catch(() => undefined);
+        if (next) [now, from] = [next, 0];
+      }
+      return got.length >= 9;
+    }, 'the records of all nine partitions', 4 * patience_ms);
+    assert.deepEqual(sorted(got), numbers(20, 28));
+    await is_live(broker);
+  });
+});
 
 test('kafka: one cursor goes over several topics', { timeout }, async () => {
   const kafka = await cluster();

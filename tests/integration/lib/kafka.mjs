@@ -317,6 +317,10 @@ export class Kafka {
   async add_partitions(topic, count) {
     await this.admin((admin) => admin.createPartitions({ topicPartitions: [{ topic, count }] }));
     await this.#has_partitions(topic, count);
+    /* The producer would leave out what goes to partitions that it has not heard of. */
+    const producer = await this.producing;
+    this.producing = undefined;
+    await producer?.disconnect();
   }
 
   /** Everything below `offset` is gone, as by retention. */
