@@ -5,6 +5,7 @@
 #include "broker/kafka/watch_internal.h"
 
 #define METADATA_MS 2000
+#define HOLD_NS     UINT64_C(900000000)
 #define COMPARE_MS  3000 /* of one look, for all that has to be compared */
 
 struct look {
@@ -144,12 +145,17 @@ static void look_at_trouble(struct look *l, uint32_t topic, uint32_t number)
     uint32_t partition = w->world->topics[topic].first + number;
     int32_t code = tt_kafka_source_trouble(w->source, partition);
     if (code == TT_KAFKA_EUNKNOWN || code == TT_KAFKA_ERANGE) w->watched[topic].suspect = true;
+    if (code != TT_KAFKA_ENOPARTITION) return;
+    /* It was started before the library had heard of it, which may leave it waiting for ever. */
+    tt_kafka_source_want(w->source, partition, false);
+    w->watched[topic].hold_ns = tt_kafka_plan_now_ns() + HOLD_NS;
 }
 
 static void start_partitions(struct look *l, uint32_t topic)
 {
     struct tt_kafka_watch *w = l->watch;
     uint32_t first = w->world->topics[topic].first;
+    if (tt_kafka_plan_now_ns() < w->watched[topic].hold_ns) return;
     for (uint32_t i = 0; i < w->watched[topic].partitions; i++)
         if (!tt_kafka_source_reads(w->source, first + i))
             tt_kafka_source_want(w->source, first + i, true);

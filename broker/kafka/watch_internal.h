@@ -16,6 +16,7 @@ struct tt_kafka_watched {
     int64_t since_ms;
     uint32_t partitions; /* N now */
     bool suspect;        /* it was missing: to be compared before it is read on */
+    uint64_t hold_ns;    /* nothing is started before */
 };
 
 struct tt_kafka_watch {
