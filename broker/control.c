@@ -172,6 +172,7 @@ static void reload(struct tt_control *c);
 
 static void post_to_all(struct tt_control *c, const struct tt_message *message)
 {
+    TT_ASSERT(c->world != NULL);
     for (uint32_t i = 0; i < c->world->shards_count; i++)
         tt_peers_post(c->world->peers, c->self, i, message);
 }
