@@ -27,7 +27,7 @@ if (process.env.TT_STALLS_INSIDE === undefined) {
 const long = process.env.TT_LONG === '1';
 const sanitized = /\/(asan|tsan)\//.test(process.env.TT_BINARY ?? '');
 const size = long
-  ? { clients: 1000, channels: 400, stalled: 100, rate: 20_000, seconds: 10, all: 9500, memory: ['--catchup-bytes=16MiB'] } /* a begun batch of each that stalls stays */
+  ? { clients: 1000, channels: 400, stalled: 100, rate: 20_000, seconds: 10, all: 9500, memory: ['--catchup-bytes=32MiB'] } /* all that stall are on one shard, 210 KB each */
   : { clients: 120, channels: 48, stalled: 24, rate: 4_000, seconds: 3, all: sanitized ? 200 : 800, memory: [] };
 const wait_ms = patience_ms * (long ? 10 : 1);
 const pad = 'x'.repeat(60); /* about 200 bytes on the wire */
