@@ -11,7 +11,7 @@ static void write_option(struct tt_writer *w, const struct tt_param *param)
     tt_write_char(w, '=');
     switch (param->type) {
     case TT_PARAM_SIZE: tt_write_text(w, "SIZE"); break;
-    case TT_PARAM_TIME: tt_write_text(w, "TIME"); break;
+    case TT_PARAM_TIME:
     case TT_PARAM_AGE: tt_write_text(w, "TIME"); break;
     case TT_PARAM_COUNT: tt_write_text(w, "N"); break;
     case TT_PARAM_CHOICE:
