@@ -118,15 +118,18 @@ static void tear_down(struct life *l)
     free(l->world.shards);
 }
 
-enum tt_status tt_life_run(const struct tt_life_options *options, char error[TT_CONFIG_ERROR_MAX])
+enum tt_status tt_life_run(const struct tt_life_options *options, bool *shards,
+                           char error[TT_CONFIG_ERROR_MAX])
 {
     struct life *l = calloc(1, sizeof(*l));
+    *shards = false;
     if (l == NULL) return TT_ENOMEM;
     l->options = options;
     l->shard = *options->shard;
     l->world.shards_count = options->shards_count;
     l->error = error;
     enum tt_status status = prepare(l);
+    *shards = status == TT_OK;
     if (status == TT_OK) {
         struct tt_control_figures_start figures = {.connections_max = options->connections_max};
         tt_memory_bound(options->config, &l->shard, &l->world, &figures.memory);

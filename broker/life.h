@@ -30,8 +30,8 @@ struct tt_life_options {
 };
 
 /* TT_OK: it ended as asked (tt_control_again() says whether another is to follow); else *error
- * holds one line. */
-TT_MUST_USE enum tt_status tt_life_run(const struct tt_life_options *options,
+ * holds one line. *shards: it came so far that shards were started. */
+TT_MUST_USE enum tt_status tt_life_run(const struct tt_life_options *options, bool *shards,
                                        char error[TT_CONFIG_ERROR_MAX]);
 
 #endif

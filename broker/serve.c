@@ -177,7 +177,8 @@ static enum tt_status prepare(struct serving *s, struct tt_control_options *cont
     return TT_OK;
 }
 
-static enum tt_status live(struct serving *s, const struct tt_processors *processors)
+/* *shards: as of tt_life_run(), of the last life. */
+static enum tt_status live(struct serving *s, const struct tt_processors *processors, bool *shards)
 {
     const struct tt_life_options options = {.config = s->config,
                                             .processors = processors,
@@ -191,6 +192,7 @@ static enum tt_status live(struct serving *s, const struct tt_processors *proces
                                             .connections_max = s->connections_max};
     enum tt_status status;
     do {
+        *shards = false;
         if (s->kafka != NULL) {
             tt_kafka_watch_ask_plan(s->kafka);
             status = tt_control_wait_for_plan(s->control);
@@ -199,7 +201,7 @@ static enum tt_status live(struct serving *s, const struct tt_processors *proces
         }
         const struct tt_cors *cors = tt_control_cors(s->control);
         if (cors != NULL) s->options.connections.cors = cors;
-        status = tt_life_run(&options, s->error);
+        status = tt_life_run(&options, shards, s->error);
     } while (status == TT_OK && tt_control_again(s->control));
     return status;
 }
@@ -230,9 +232,10 @@ static enum tt_status run(const struct tt_config *config, enum tt_io_kind kind,
     control.io_kind = kind;
     enum tt_status status = prepare(s, &control, descriptors);
     if (status == TT_OK) {
-        status = live(s, processors);
-        *retry =
-            status != TT_OK && kind == TT_IO_AUTO && tt_control_io_kind(s->control) == TT_IO_URING;
+        bool shards;
+        status = live(s, processors, &shards);
+        *retry = status != TT_OK && shards && kind == TT_IO_AUTO &&
+                 tt_control_io_kind(s->control) == TT_IO_URING;
     }
     tear_down(s);
     tell_faults(s);
