@@ -146,6 +146,18 @@ static size_t head_bytes_max(const struct tt_response *response)
     return bytes;
 }
 
+/* The request's body still comes, and may have more than is dropped before the connection is
+ * closed: the client has to know, or it sends its next request into the end. */
+static bool leaves_much_of_body(const struct tt_connection *c)
+{
+    const struct tt_work *work = c->work;
+
+    if (work == NULL || c->state >= TT_CONNECTION_ANSWER || tt_http1_body_done(&work->body))
+        return false;
+    return work->content_length < 0 ||
+           (uint64_t)work->content_length - work->body.received > TT_DROPPED_BODY_BYTES_MAX;
+}
+
 /* Encodes the head into the connection's output; with room for `body_bytes` behind it. False: the
  * memory is short, and the connection will end. */
 static bool encode_head(struct tt_connection *c, const struct tt_response *response,
@@ -159,7 +171,9 @@ static bool encode_head(struct tt_connection *c, const struct tt_response *respo
     c->started = true;
     c->stream = response->content_length < 0;
     c->whole = c->head_only || without_body(response->status);
-    if (response->close || c->expects_continue || (c->stream && c->http10)) c->last = true;
+    if (response->close || c->expects_continue || (c->stream && c->http10) ||
+        leaves_much_of_body(c))
+        c->last = true;
     if (room == NULL) {
         tt_connection_close_later(c,
                                   work == NULL ? TT_CLOSE_INTERNAL : tt_buffer_refused(c->engine));

@@ -101,7 +101,6 @@ static void begin_body(struct tt_connection *c, const struct tt_http1_head *head
     tt_connection_wait_again(c, TT_WAIT_BODY);
     if (c->exchange != NULL && !c->started && !c->unbounded && head->framing == TT_HTTP1_COUNTED &&
         head->content_length > most) {
-        if (head->content_length > TT_DROPPED_BODY_BYTES_MAX) c->last = true;
         tt_exchange_fail(c->exchange, 413, "body_too_large", 0,
                          "body: has %llu bytes; allowed are %llu",
                          (unsigned long long)head->content_length, (unsigned long long)most);

@@ -169,11 +169,13 @@ broker_test('--publish-bytes: one body more is refused with 503 and comes throug
     raw.send(`POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: 400000\r\n\r\n[${' '.repeat(390_000)}`);
     open.push(raw);
   }
+  await eventually(async () => (await metric(broker, 'publish_bytes')) > 500_000, 'two bodies to be held');
   const refused = await eventually(async () => {
     const answer = await post(broker, '/publish', JSON.stringify([{ channel: 'c', payload: 'y'.repeat(200_000) }, { channel: 'c', payload: 'y'.repeat(200_000) }]));
     return answer.status === 503 && answer;
   }, 'a refusal');
   assert.ok(refused.headers['retry-after'], 'with Retry-After');
+  assert.equal(refused.headers.connection, 'close', 'the rest of the body is too much to be waited for');
   const used = await metric(broker, 'publish_bytes');
   assert.ok(used > 500_000 && used <= MiB, `publish_bytes ${used}`);
   for (const raw of open) raw.cut();

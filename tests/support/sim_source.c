@@ -1,5 +1,6 @@
 #include "tests/support/sim_source.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "tests/support/sim_clients_internal.h"
@@ -20,8 +21,10 @@ static bool owns(const struct sim_source *s, uint32_t shard, uint32_t partition)
 
 static char *copy(struct tt_bytes bytes)
 {
-    char *text = strndup((const char *)bytes.data, bytes.size);
+    char *text = malloc(bytes.size + 1);
     TT_ASSERT(text != NULL);
+    if (bytes.size != 0) memcpy(text, bytes.data, bytes.size);
+    text[bytes.size] = '\0';
     return text;
 }
 

@@ -37,6 +37,7 @@ static void resize(struct store_rig_file *f, size_t size)
 
 static void put(struct store_rig_file *f, uint64_t offset, const void *data, size_t size)
 {
+    if (size == 0) return;
     if (offset + size > f->size) resize(f, offset + size);
     memcpy(f->data + offset, data, size);
 }
