@@ -177,10 +177,11 @@ static void post_to_all(struct tt_control *c, const struct tt_message *message)
         tt_peers_post(c->world->peers, c->self, i, message);
 }
 
-/* What supervisors and tests wait for; once. */
-static void tell_ready(const struct tt_control *c)
+/* What supervisors and tests wait for; once. What the start had to say stands in the log before. */
+static void tell_ready(struct tt_control *c)
 {
     char http[TT_ADDRESS_TEXT_MAX], ops[TT_ADDRESS_TEXT_MAX];
+    tt_logger_drain(c->logger, tt_io_wall_us(c->io));
     tt_address_text(tt_acceptor_address(c->acceptor, 0), http);
     tt_address_text(tt_operations_address(c->operations), ops);
     printf("tickertape ready http=%s ops=%s io=%s shards=%u history=%s\n", http, ops,

@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import path from 'node:path';
 import { binary, broker_test } from './lib/broker.mjs';
 import { request } from './lib/http.mjs';
+import { logged } from './lib/wait.mjs';
 
 const long = process.env.TT_LONG === '1' && !/\/(asan|tsan)\//.test(binary);
 
@@ -35,7 +36,7 @@ broker_test('on io_uring more clients than the limit of descriptors', { descript
 
 broker_test('on epoll the number of clients is clamped to the limit of descriptors', { descriptors: 700 }, async (broker, t) => {
   if (broker.io !== 'epoll') return t.skip('io_uring is not bound by it');
-  assert.match(broker.stderr, /clients_clamped/);
+  await logged(broker, /clients_clamped/);
   const most = Number(/at most (\d+) clients/.exec(broker.stderr)[1]);
   assert.ok(most > 0 && most < 700, `at most ${most}`);
   await load(broker, [`--clients=${most - 20}`, '--rate=20', '--warmup=10ms', '--duration=300ms', '--drain=60s']);

@@ -7,7 +7,7 @@ import test from 'node:test';
 import { shared_kafka } from './lib/kafka.mjs';
 import { is_degraded, is_live, metric_sum, parts_of, place_of, start_on, with_broker_on } from './lib/kafka_broker.mjs';
 import { SseClient, subscribe } from './lib/sse.mjs';
-import { eventually, patience_ms } from './lib/wait.mjs';
+import { eventually, logged, patience_ms } from './lib/wait.mjs';
 
 const timeout = 10 * patience_ms;
 const cluster = shared_kafka();
@@ -151,7 +151,7 @@ for (const running of [false, true]) {
       await kafka.produce(topic, records(14, 14));
       await later.when((c) => c.events.some(({ json }) => json.payload === 14), 'what comes next');
       assert.equal(await metric_sum(broker, 'kafka_mirror_resets_total'), 1);
-      assert.match(broker.stderr, /generation/, 'the log says which generation to configure');
+      await logged(broker, /generation/); /* which one to configure */
     });
   });
 }

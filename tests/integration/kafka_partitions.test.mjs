@@ -5,7 +5,7 @@ import test from 'node:test';
 import { shared_kafka } from './lib/kafka.mjs';
 import { is_live, parts_of, start_on, with_broker_on } from './lib/kafka_broker.mjs';
 import { subscribe } from './lib/sse.mjs';
-import { eventually, patience_ms } from './lib/wait.mjs';
+import { eventually, logged, patience_ms } from './lib/wait.mjs';
 
 const timeout = 10 * patience_ms;
 const cluster = shared_kafka();
@@ -105,7 +105,7 @@ test('kafka: a declared partitioner makes short cursors; a producer that hashes 
     const told = await subscribe(broker, path, { cursor: narrow });
     assert.equal((await told.control('resync')).json.reason, 'repartitioned');
     await told.when((c) => c.events.some(({ json }) => json.payload === 2), 'its own partition goes on');
-    assert.match(broker.stderr, /hashed/, 'it is logged');
+    await logged(broker, /hashed/);
     await broker.stop();
     await broker.restart();
     const after = await subscribe(broker, `${path}&from=earliest`);

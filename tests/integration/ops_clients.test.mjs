@@ -7,7 +7,7 @@ import { RawConnection, assert_error, request } from './lib/http.mjs';
 import { metric } from './lib/metrics.mjs';
 import { post, publish, publish_all, publish_lines } from './lib/publish.mjs';
 import { subscribe } from './lib/sse.mjs';
-import { eventually } from './lib/wait.mjs';
+import { eventually, logged } from './lib/wait.mjs';
 
 const range = (n, f) => Array.from({ length: n }, (_, i) => f(i));
 const session_of = (client) => client.all.find((event) => event.type === 'connected').json.session;
@@ -188,7 +188,7 @@ broker_test('DELETE ends streams, which resume without a loss', { shards: 2, sma
   await clients[1].closed();
   await clients[3].closed();
   assert.match((await request(broker.ops, { path: '/metrics' })).text, /^tickertape_closes_total\{reason="operator"\} 3$/m);
-  assert.match(broker.stderr, /clients_ended/);
+  await logged(broker, /clients_ended/);
   clients[2].cut();
   again.cut();
 });

@@ -7,7 +7,7 @@ import { broker_test, temporary_directory } from './lib/broker.mjs';
 import { request } from './lib/http.mjs';
 import { publish } from './lib/publish.mjs';
 import { subscribe } from './lib/sse.mjs';
-import { eventually } from './lib/wait.mjs';
+import { eventually, logged } from './lib/wait.mjs';
 
 const directory = temporary_directory();
 const file = path.join(directory, 'tickertape.ini');
@@ -16,7 +16,6 @@ fs.writeFileSync(file, 'allow-origin = https://a.example\n');
 
 const allowed = async (broker, origin) =>
   (await request(broker.http, { path: '/nothing', headers: { origin } })).headers.get('access-control-allow-origin') === origin;
-const logged = (broker, pattern) => eventually(async () => pattern.test(broker.stderr), `a log line like ${pattern}`);
 
 broker_test('SIGHUP takes a new list of origins; streams go on', { args: [`--config=${file}`], small: true }, async (broker) => {
   const client = await subscribe(broker, '/sse?channels=c');

@@ -35,3 +35,6 @@ export async function eventually(probe, what, limit_ms = patience_ms) {
     await pass_ms(20);
   }
 }
+
+/** The broker's log gets a line like this: it is another pipe than the one that says "ready". */
+export const logged = (broker, pattern) => eventually(async () => pattern.test(broker.stderr), `a log line like ${pattern}`);
