@@ -447,10 +447,11 @@ static void flush(struct tt_shard *shard)
     }
 }
 
-/* A client that takes its batch at once is given another one, within the turn's share. */
+/* A client that takes its batch at once is given another one, within the turn's share. That is
+ * small while the shard does not come to the end of what live clients wait for. */
 static bool catch_up(struct tt_shard *shard)
 {
-    size_t left = TT_TURN_CATCHUP_BYTES_MAX;
+    size_t left = shard->behind ? TT_TURN_CATCHUP_BYTES_MIN : TT_TURN_CATCHUP_BYTES_MAX;
     bool more = tt_replay_step(shard, &left);
     flush(shard);
     if (!tt_replay_waiting(shard) || left == 0) return more;
@@ -554,7 +555,8 @@ static void turn(struct tt_shard *shard)
     take_messages(shard);
     bool more = tt_ingest_take(shard);
     tt_owner_publish(shard);
-    if (tt_fanout_read(shard)) more = true;
+    shard->behind = tt_connections_ready(shard->connections);
+    if (tt_fanout_read(shard)) more = shard->behind = true;
     tt_fanout_enforce(shard);
     if (tt_timers_run(shard->timers, shard->now_ns, TIMER_WORK_MAX) == TT_MORE) more = true;
     if (catch_up(shard)) more = true;

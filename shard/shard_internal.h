@@ -53,6 +53,7 @@ struct tt_shard {
     enum tt_shard_phase phase; /* shard.c */
 
     bool drained; /* DRAINED was posted */
+    bool behind;  /* the last turn has left something that can be sent, or read */
     bool exit;
     uint64_t started_ns;
 

@@ -41,6 +41,8 @@
 #define TT_TURN_READ_US_MAX     200u  /* time for reading tails a turn */
 #define TT_TURN_CATCHUP_BYTES_MAX                                                                  \
     (128u << 10) /* what live clients wait for in a turn: about 0.2 ms */
+#define TT_TURN_CATCHUP_BYTES_MIN                                                                  \
+    (16u << 10) /* the same while there is more for live clients to do */
 #define TT_TURN_SENDS_MAX   256u
 #define TT_TURN_LOOKUPS_MAX 16u         /* questions that an owner answers a turn */
 #define TT_PULL_BYTES_MAX   (64u << 10) /* one send of one connection */
