@@ -32,6 +32,11 @@
 
 /* ---- what answerers may ask ---- */
 
+uint32_t tt_shard_index(const struct tt_shard *shard)
+{
+    return shard->index;
+}
+
 const struct tt_world *tt_shard_world(const struct tt_shard *shard)
 {
     return shard->world;

@@ -121,6 +121,7 @@ const char *tt_shard_io_why(const struct tt_shard *shard);  /* why not io_uring;
 
 /* ---- for the answerers that run on the shard (shard/http, shard/client); own thread ---- */
 const struct tt_world *tt_shard_world(const struct tt_shard *shard);
+uint32_t tt_shard_index(const struct tt_shard *shard);
 const struct tt_shard_options *tt_shard_options(const struct tt_shard *shard);
 struct tt_shard_metrics *tt_shard_own_metrics(struct tt_shard *shard);
 struct tt_io *tt_shard_io(struct tt_shard *shard);

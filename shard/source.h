@@ -70,10 +70,10 @@ struct tt_source_ops {
     /* ---- publishing; not called while publish_topic is UINT32_MAX ---- */
     /* Where an event would go: the local number of its partition. TT_EINVAL: it cannot be produced
      * at all, *why says (a member, its value if it is short, what is allowed; lives as long as the
-     * source): "channel: does not begin with \"stock.\", as the channels of topic quotes do". Any
-     * shard, for any partition. */
-    enum tt_status (*place)(struct tt_source *s, const struct tt_event *event, uint32_t *partition,
-                            const char **why);
+     * source): "channel: does not begin with \"stock.\", as the channels of topic quotes do".
+     * The partition may be any shard's. */
+    enum tt_status (*place)(struct tt_source *s, uint32_t shard, const struct tt_event *event,
+                            uint32_t *partition, const char **why);
     /* Hands one event over. TT_OK: it comes back by produced(); TT_FULL: too much is under way
      * (bounded): something will come back, try again then; else it is not taken, with `status` (as
      * above, or TT_EINVAL) and `why`. */

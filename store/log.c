@@ -348,12 +348,6 @@ enum tt_status tt_log_append_at(struct tt_log *log, const struct tt_log_now *now
     return TT_OK;
 }
 
-void tt_log_skip_to(struct tt_log *log, uint64_t offset)
-{
-    TT_ASSERT(log->mirror && offset <= TT_NEXT_MAX);
-    if (offset > log->next_offset) log->next_offset = offset;
-}
-
 uint64_t tt_log_next_offset(const struct tt_log *log)
 {
     return log->next_offset;

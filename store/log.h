@@ -106,13 +106,10 @@ TT_MUST_USE enum tt_status tt_log_append(struct tt_log *log, const struct tt_log
 /* A mirror's append: events with the offsets given, which rise strictly; the first is not below the
  * next offset (figures, or behind the last one). Takes as many from the front as fit, *taken, and
  * at least one on TT_OK: what is left is appended later (tt_log_wait) or, if it is the next one
- * that can never be, skipped. All else as above; TT_EINVAL: the offsets do not rise. */
+ * that can never be, left out. All else as above; TT_EINVAL: the offsets do not rise. */
 TT_MUST_USE enum tt_status tt_log_append_at(struct tt_log *log, const struct tt_log_now *now,
                                             const struct tt_event *events, const uint64_t *offsets,
                                             uint32_t count, uint32_t *taken);
-/* A mirror's next event will not be below that offset. Nothing is written: a restart may find the
- * log where it was. */
-void tt_log_skip_to(struct tt_log *log, uint64_t offset);
 /* Of the next event, at the earliest. */
 uint64_t tt_log_next_offset(const struct tt_log *log);
 /* An append got TT_FULL and will be tried again: true: in the next turn, without waiting; false:

@@ -62,8 +62,9 @@ enum tt_status tt_kafka_source_produce_create(struct tt_kafka_source *s,
                                               struct tt_kafka_side *side);
 void tt_kafka_source_produce_destroy(struct tt_kafka_side *side);
 /* ops */
-enum tt_status tt_kafka_source_place_event(struct tt_source *source, const struct tt_event *event,
-                                           uint32_t *partition, const char **why);
+enum tt_status tt_kafka_source_place_event(struct tt_source *source, uint32_t shard,
+                                           const struct tt_event *event, uint32_t *partition,
+                                           const char **why);
 enum tt_status tt_kafka_source_produce(struct tt_source *source, uint32_t shard,
                                        struct tt_source_produce *p);
 uint32_t tt_kafka_source_produced(struct tt_source *source, uint32_t shard,

@@ -28,25 +28,29 @@ void tt_kafka_source_produce_destroy(struct tt_kafka_side *side)
     free(side->deliveries);
 }
 
-/* Any shard may ask for any partition, so the memory is that of the asking call. */
-enum tt_status tt_kafka_source_place_event(struct tt_source *source, const struct tt_event *event,
-                                           uint32_t *partition, const char **why)
+/* Memory for one record; what was in it is over. */
+static struct tt_writer *empty_record(struct tt_kafka_side *side)
+{
+    side->record.size = 0;
+    side->record.overflow = false;
+    return &side->record;
+}
+
+enum tt_status tt_kafka_source_place_event(struct tt_source *source, uint32_t shard,
+                                           const struct tt_event *event, uint32_t *partition,
+                                           const char **why)
 {
     struct tt_kafka_source *s = (struct tt_kafka_source *)source;
+    struct tt_writer *scratch = empty_record(&s->sides[shard]);
     uint32_t topic =
         tt_bytes_is(event->channel, "commands") ? s->commands_topic : source->publish_topic;
     struct tt_kafka_record record;
-    size_t bytes = TT_KAFKA_UNMAP_BYTES_MAX(event->payload.size + event->headers.size);
-    uint8_t *memory = malloc(bytes);
-    *why = "out of memory";
-    if (memory == NULL) return TT_EINVAL;
-    struct tt_writer scratch = tt_writer(memory, bytes);
-    enum tt_status status = tt_kafka_unmap(settings_of(s, topic), event, &scratch, &record, why);
+    *why = "it is larger than a record of the topic may be"; /* TT_FULL: no reason stands there */
+    enum tt_status status = tt_kafka_unmap(settings_of(s, topic), event, scratch, &record, why);
     uint32_t n = atomic_load_explicit(&s->partitions[topic], memory_order_relaxed);
     if (status == TT_OK)
         *partition =
             s->world->topics[topic].first + (n == 0 ? 0 : tt_partition_of_murmur2(record.key, n));
-    free(memory);
     return status == TT_OK ? TT_OK : TT_EINVAL;
 }
 
@@ -84,10 +88,8 @@ enum tt_status tt_kafka_source_produce(struct tt_source *source, uint32_t shard,
         settings_of(s, s->world->partitions[p->partition].topic);
     struct tt_kafka_record r;
     char error[TT_KAFKA_ERROR_MAX];
-    side->record.size = 0;
-    side->record.overflow = false;
     p->maybe = false;
-    p->status = tt_kafka_unmap(settings, &p->event, &side->record, &r, &p->why);
+    p->status = tt_kafka_unmap(settings, &p->event, empty_record(side), &r, &p->why);
     if (p->status != TT_OK) {
         if (p->status == TT_FULL) p->status = TT_ETOOBIG;
         return p->status;

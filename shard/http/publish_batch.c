@@ -162,7 +162,8 @@ enum tt_status tt_publish_batch_add(struct tt_publish_batch *b, const struct tt_
     struct tt_source *source = source_of(b);
     if (source == NULL)
         partition = tt_shard_partition_of(b->shard, event->channel);
-    else if (source->ops->place(source, event, &partition, &b->why) != TT_OK)
+    else if (source->ops->place(source, tt_shard_index(b->shard), event, &partition, &b->why) !=
+             TT_OK)
         return TT_EINVAL;
     if (b->part_of_ != NULL) b->part_of_[b->count] = (uint16_t)partition;
     b->events[b->count] = *event;

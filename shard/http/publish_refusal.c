@@ -62,7 +62,9 @@ struct tt_publish_refusal tt_publish_refusal_of_place(const struct tt_publish_pl
         return refusal(503, "kafka_unavailable", RETRY_AFTER_S,
                        place->maybe ? "Kafka has not acknowledged it in time; it may have been "
                                       "taken all the same"
-                                    : "Kafka has not taken it",
+                       : place->why != NULL
+                           ? "Kafka has not taken it"
+                           : "Kafka has not taken it in time and will not: send it again later",
                        place->why);
     }
 }

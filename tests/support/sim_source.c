@@ -191,10 +191,12 @@ static void source_read(struct tt_source *base, uint32_t shard, uint32_t partiti
 
 /* ---- producing ---- */
 
-static enum tt_status source_place(struct tt_source *base, const struct tt_event *event,
-                                   uint32_t *partition, const char **why)
+static enum tt_status source_place(struct tt_source *base, uint32_t shard,
+                                   const struct tt_event *event, uint32_t *partition,
+                                   const char **why)
 {
     struct sim_source *s = source_of(base);
+    (void)shard;
     *why = "channel: begins with \"bad.\", which no topic has";
     if (tt_bytes_starts(event->channel, TT_BYTES_LITERAL("bad."))) return TT_EINVAL;
     *partition = tt_shard_partition_of(s->sim->world->shards[0], event->channel);

@@ -9,10 +9,11 @@ static const struct tt_topic topics[] = {
 };
 static struct tt_partition partitions[4];
 
-static enum tt_status place(struct tt_source *s, const struct tt_event *event, uint32_t *partition,
-                            const char **why)
+static enum tt_status place(struct tt_source *s, uint32_t shard, const struct tt_event *event,
+                            uint32_t *partition, const char **why)
 {
     (void)s;
+    (void)shard;
     *why = "channel: does not begin with \"stock.\", as the channels of topic quotes do";
     if (!tt_bytes_starts(event->channel, TT_BYTES_LITERAL("stock."))) return TT_EINVAL;
     *partition = 1 + event->channel.data[event->channel.size - 1] % 3;
