@@ -146,16 +146,15 @@ static size_t head_bytes_max(const struct tt_response *response)
     return bytes;
 }
 
-/* The request's body still comes, and may have more than is dropped before the connection is
- * closed: the client has to know, or it sends its next request into the end. */
+/* More of the request's body is still to come than is dropped before the connection is closed: the
+ * client has to know, or it sends its next request into the end. (How much a chunked one has left
+ * nobody knows.) */
 static bool leaves_much_of_body(const struct tt_connection *c)
 {
     const struct tt_work *work = c->work;
 
-    if (work == NULL || c->state >= TT_CONNECTION_ANSWER || tt_http1_body_done(&work->body))
-        return false;
-    return work->content_length < 0 ||
-           (uint64_t)work->content_length - work->body.received > TT_DROPPED_BODY_BYTES_MAX;
+    if (work == NULL || c->state >= TT_CONNECTION_ANSWER || work->content_length < 0) return false;
+    return (uint64_t)work->content_length - work->body.received > TT_DROPPED_BODY_BYTES_MAX;
 }
 
 /* Encodes the head into the connection's output; with room for `body_bytes` behind it. False: the
