@@ -97,6 +97,9 @@ struct tt_io_epoll {
     struct tt_file_thread *files;
     uint32_t files_open, files_max;
     bool files_ready;
+    struct tt_io_made_ring reads; /* done at once */
+    uint32_t reads_due;           /* of those, to be reaped by now */
+    bool never_at_once; /* the system cannot read what is in memory without waiting for the rest */
 
     /* Set by whoever wakes, cleared by the owner when it notices: one wake at a time. */
     _Alignas(64) _Atomic uint32_t wake_pending;

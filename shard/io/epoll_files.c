@@ -1,6 +1,9 @@
-/* epoll: files, by the io's file thread. */
+/* epoll: files, by the io's file thread; but what the page cache has is read at once, because going
+ * to the thread and back costs several times as much (io_uring does the same). */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #include "shard/io/epoll.h"
 
@@ -65,9 +68,30 @@ void tt_epoll_preallocate(struct tt_io *io, tt_file file, uint64_t offset, uint6
     push(io, &job);
 }
 
+/* False: not in the page cache, or something that the file thread's own try will tell. A part of it
+ * is as good as all: reads may be short (io.h). */
+static bool read_at_once(struct tt_io *io, tt_file file, uint64_t offset, void *data, size_t size,
+                         uint64_t token)
+{
+    struct tt_io_epoll *e = epoll_of(io);
+    if (e->never_at_once || io->interrupt_next) return false;
+    struct iovec iovec = {data, size < INT32_MAX ? size : INT32_MAX};
+    ssize_t n = preadv2(file, &iovec, 1, (off_t)offset, RWF_NOWAIT);
+    if (n < 0) {
+        /* Kernels before 4.14, file systems that cannot, profiles that forbid the call. */
+        e->never_at_once = errno == ENOSYS || errno == EOPNOTSUPP || errno == EPERM;
+        return false;
+    }
+    /* Reaped behind the next submit, as all that is asked for: whoever reads on as soon as
+     * something was read would not come to the end of reaping. */
+    tt_io_made_push(&e->reads, &(struct tt_io_made){token, (int32_t)n, 0, TT_SOCKET_NONE, 0});
+    return true;
+}
+
 void tt_epoll_read(struct tt_io *io, tt_file file, uint64_t offset, void *data, size_t size,
                    uint64_t token)
 {
+    if (read_at_once(io, file, offset, data, size, token)) return;
     struct tt_file_job job = {.kind = TT_FILE_JOB_READ,
                               .file = file,
                               .token = token,
@@ -117,6 +141,10 @@ unsigned tt_epoll_files_done(struct tt_io_epoll *e, struct tt_done *done, unsign
 {
     unsigned count = 0;
     struct tt_file_result r;
+    for (; count < max && e->reads_due != 0; e->reads_due--) {
+        struct tt_io_made read = tt_io_made_take(&e->reads);
+        done[count++] = (struct tt_done){.token = read.token, .result = read.result};
+    }
     while (count < max && e->files_ready) {
         if (!tt_file_thread_take(e->files, &r)) {
             e->files_ready = false;

@@ -57,8 +57,8 @@ static void handle(struct tt_io_epoll *e, const struct epoll_event *event)
 /* Something can be reaped without waiting. */
 static bool is_waiting(const struct tt_io_epoll *e)
 {
-    return !tt_io_made_empty(&e->made) || e->listeners_ready != 0 || e->files_ready ||
-           (e->ready_first != EPOLL_NONE && e->buffers_free_count != 0);
+    return !tt_io_made_empty(&e->made) || !tt_io_made_empty(&e->reads) || e->listeners_ready != 0 ||
+           e->files_ready || (e->ready_first != EPOLL_NONE && e->buffers_free_count != 0);
 }
 
 /* Rounded up: a wait that ended early would only be repeated. */
@@ -89,6 +89,7 @@ static void epoll_submit(struct tt_io *io, uint64_t deadline)
     struct epoll_event events[EVENTS_MAX];
     e->base.figures.submits++;
     e->sends_queued = 0;
+    e->reads_due = e->reads.tail - e->reads.head;
     bool waits = deadline != 0 && !is_waiting(e);
     uint64_t now = waits ? tt_io_clock_ns(io) : 0;
     uint64_t ns = !waits || deadline <= now ? 0 : deadline - now;
@@ -175,6 +176,7 @@ static void epoll_destroy(struct tt_io *io)
     tt_epoll_accept_deinit(e);
     tt_epoll_sockets_deinit(e);
     tt_io_made_deinit(&e->made);
+    tt_io_made_deinit(&e->reads);
     if (e->wake_fd >= 0) (void)close(e->wake_fd);
     if (e->epoll_fd >= 0) (void)close(e->epoll_fd);
     free(e);
@@ -247,6 +249,7 @@ enum tt_status tt_io_epoll_create(struct tt_io **io, const struct tt_io_options 
     if (status == TT_OK) status = tt_epoll_sockets_init(e, options, descriptors);
     /* A socket has at most a send, a pause and a poll or the close waiting. */
     if (status == TT_OK) status = tt_io_made_init(&e->made, 4 * e->sockets_max + 1024);
+    if (status == TT_OK) status = tt_io_made_init(&e->reads, TT_IO_FILE_OPERATIONS_MAX);
     if (status == TT_OK && options->files_max != 0) status = tt_file_thread_create(&e->files);
     if (status == TT_OK) status = watch_own(e);
     if (status != TT_OK) {

@@ -82,6 +82,27 @@ BOTH(a_file_is_created_written_synced_and_read_back)
     rig_end(&r);
 }
 
+/* Whoever reads on from completion to completion must not be kept reaping by a file in memory. */
+BOTH(what_is_read_is_reaped_behind_a_submit)
+{
+    struct rig r = rig_of(kind);
+    struct place p = place_make();
+    int32_t f = open_file(&r, p.path, TT_OPEN_READ | TT_OPEN_WRITE | TT_OPEN_CREATE);
+    cr_assert_geq(f, 0);
+    cr_assert_eq(write_file(&r, f, 0, "somedata", 8), 8);
+    char got[4][4];
+    struct tt_done done[8];
+    for (unsigned i = 0; i < 4; i++) {
+        tt_io_read(r.io, f, i * 2, got[i], 2, FILE_TOKEN);
+        cr_assert_eq(tt_io_reap(r.io, done, 8), 0, "%u", i);
+        cr_assert_eq(rig_wait(&r, FILE_TOKEN).result, 2);
+        cr_assert(memcmp(got[i], "somedata" + i * 2, 2) == 0);
+    }
+    cr_assert_eq(close_file(&r, f), 0);
+    place_end(&p);
+    rig_end(&r);
+}
+
 BOTH(preallocating_grows_and_truncating_cuts)
 {
     struct rig r = rig_of(kind);
