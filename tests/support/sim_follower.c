@@ -365,9 +365,13 @@ void sim_follower_take(struct sim_follower *f, size_t bytes)
             take_event(f, &e);
         }
     }
-    if (status != TT_MORE && status != TT_END)
+    if (status == TT_EPROTO && f->ledger->sim->source != NULL &&
+        tt_sse_reader_status(&f->reader) == 503)
+        sim_follower_cut(f); /* no snapshot before the topics were read: it asks again */
+    else if (status != TT_MORE && status != TT_END)
         sim_violation(f->ledger, "%s: %s", f->name, tt_sse_reader_why(&f->reader));
     free(copy);
+    if (f->link == NULL) return;
     if (link->shard_ended && link->to_peer.size == 0) {
         if (!f->ends && !closed_as_slow(f->ledger->sim) && f->ledger->sim->life != NULL &&
             !f->ledger->sim->scheduler.killed)
