@@ -28,7 +28,7 @@ async function run(io, policy) {
   let memory = 0;
   const look = setInterval(() => (memory = Math.max(memory, memoryOf(server.pid))), 50);
   try {
-    const stalls = policy === null ? [] : [`--policy=${policy}`, `--slow-share=${o.share}`, '--slow=stop', `--slow-stop=${o.stop}s`, '--slow-buffer-bytes=16KiB'];
+    const stalls = policy === null ? [] : [`--policy=${policy}`, `--slow-share=${o.share}`, '--slow=stop', `--slow-stop=${o.stop}s`, '--slow-buffer-bytes=16KiB', '--apart'];
     const report = await ttload(core.load, server, [`--clients=${o.clients}`, `--channels=${o.channels}`, `--channels-per-client=${o.each}`,
       `--rate=${o.rate}`, `--event-bytes=${o.bytes}`, `--duration=${o.seconds}s`, '--warmup=1s', '--drain=60s', ...stalls]);
     const bound = await metric(server, 'memory_bound_bytes');

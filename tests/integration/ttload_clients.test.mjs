@@ -6,7 +6,7 @@ import { run } from './lib/fake.mjs';
 
 for (const [what, args] of [
   ['stop reading', ['--slow=stop', '--slow-stop=400ms']],
-  ['read in bursts', ['--slow=bursts', '--slow-stop=200ms', '--slow-read=100ms']],
+  ['read in bursts', ['--slow=bursts', '--slow-stop=200ms', '--slow-read=100ms', '--apart']],
   ['trickle', ['--slow=trickle', '--slow-bytes-per-s=50KiB']],
 ]) {
   broker_test(`the broker keeps its promise to clients that ${what} and to clients that are cut`, { args: ['--outbox-bytes=8KiB', '--log-partitions=2'] }, async (broker) => {

@@ -60,6 +60,21 @@ Test(ttload_plan, shares_are_exact_and_independent)
     tt_plan_deinit(&plan);
 }
 
+Test(ttload_plan, apart_are_the_last_ones_and_as_many)
+{
+    make("--clients=1000", "--slow-share=10", "--reconnect-share=12.5%", "--apart");
+    cr_assert_eq(tt_plan_count(&plan, TT_PLAN_SLOW), 100);
+    cr_assert_eq(tt_plan_count(&plan, TT_PLAN_RECONNECTS), 125);
+    cr_assert_eq(plan.clients - plan.apart,
+                 tt_plan_count(&plan, TT_PLAN_SLOW | TT_PLAN_RECONNECTS));
+    for (uint32_t i = 0; i < plan.clients; i++)
+        cr_assert_eq(i >= plan.apart, plan.roles[i] != 0, "client %u", i);
+    tt_plan_deinit(&plan);
+    make("--clients=1000", "--slow-share=10", NULL, NULL);
+    cr_assert_eq(plan.apart, 1000, "nobody, unless asked for");
+    tt_plan_deinit(&plan);
+}
+
 Test(ttload_plan, bounds_belong_to_their_policies)
 {
     make("--clients=200", "--policy=replay:50,conflate:50", "--max-rate=0.5", "--max-lag=1s");

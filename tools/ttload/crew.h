@@ -5,7 +5,7 @@
 #include "tools/ttload/engine.h"
 #include "tools/ttload/publisher.h"
 
-#define TT_CREW_ENGINES_MAX 64u
+#define TT_CREW_ENGINES_MAX 65u /* --threads, and one for those of --apart */
 
 struct tt_crew {
     struct tt_plan plan;

@@ -66,6 +66,20 @@ static void draw_max_lag(struct tt_plan *plan, uint32_t *order, uint64_t *random
     for (uint32_t i = 0; i < plan->clients; i++) plan->roles[i] &= (uint8_t)~mark;
 }
 
+/* Whoever is slow or cut off changes places with one at the end that is not. */
+static void set_apart(struct tt_plan *plan)
+{
+    for (uint32_t i = 0; i < plan->apart;) {
+        uint8_t roles = plan->roles[i];
+        if ((roles & (TT_PLAN_SLOW | TT_PLAN_RECONNECTS)) == 0) {
+            i++;
+        } else {
+            plan->roles[i] = plan->roles[--plan->apart];
+            plan->roles[plan->apart] = roles;
+        }
+    }
+}
+
 static enum tt_status draw_roles(struct tt_plan *plan)
 {
     const struct tt_run_options *o = plan->options_;
@@ -80,6 +94,8 @@ static enum tt_status draw_roles(struct tt_plan *plan)
         draw(plan, order, &random, TT_PLAN_CONFLATES, o->max_rate_share, TT_PLAN_MAX_RATE);
     }
     if (o->max_lag_ms != 0) draw_max_lag(plan, order, &random);
+    plan->apart = plan->clients;
+    if (o->apart) set_apart(plan);
     free(order);
     return TT_OK;
 }

@@ -27,6 +27,7 @@ struct tt_plan {
     bool all;            /* every client follows all channels, by a pattern */
     uint32_t kept_every; /* each so-manieth event of a channel is never conflated; 0: none */
     uint8_t *roles;      /* of each client: enum tt_plan_role, or-ed */
+    uint32_t apart;      /* with --apart the clients from here on, slow or cut off; else none */
     uint32_t *followers; /* of each channel */
     const struct tt_run_options *options_;
     double *zipf_; /* sum of 1/1 ... 1/(i + 1); null: nothing is zipf distributed */

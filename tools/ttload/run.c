@@ -29,7 +29,7 @@ struct run {
 /* What is read at the beginning and at the end of the measured part. */
 struct mark {
     struct tt_totals totals;
-    uint64_t thread_ns[65];
+    uint64_t thread_ns[TT_CREW_ENGINES_MAX + 1];
     struct tt_proc_sample broker;
     struct tt_proc_sample own;
     uint64_t counters[TT_REPORT_COUNTERS_MAX];
@@ -85,27 +85,34 @@ static void take_mark(struct run *r, struct mark *m)
 }
 
 /* ---- the phases ---- */
+static bool start_engine(struct run *r, uint32_t first, uint32_t end)
+{
+    struct tt_engine *engine = &r->crew.engines[r->crew.engines_started];
+
+    if (end == first) return true;
+    if (tt_engine_start(engine, &r->crew.load, first, end - first) != TT_OK) {
+        tt_report_failure(&r->report,
+                          "no memory for %" PRIu32 " clients with %" PRIu32 " channels each",
+                          r->crew.plan.clients, r->crew.plan.per_client);
+        return false;
+    }
+    r->crew.engines_started++;
+    return true;
+}
+
 static bool start_engines(struct run *r)
 {
-    const struct tt_run_options *o = r->crew.load.options;
-    uint32_t threads = o->clients == 0 ? 0 : (uint32_t)o->threads;
-    uint64_t next = 0;
+    const struct tt_plan *plan = &r->crew.plan;
+    uint64_t threads = r->crew.load.options->threads;
 
-    r->crew.engines = calloc(threads + 1, sizeof *r->crew.engines);
+    r->crew.engines = calloc(TT_CREW_ENGINES_MAX, sizeof *r->crew.engines);
     if (r->crew.engines == NULL) return false;
     for (uint32_t i = 0; i < threads; i++) {
-        uint64_t end = o->clients * (i + 1) / threads;
-        if (tt_engine_start(&r->crew.engines[i], &r->crew.load, (uint32_t)next,
-                            (uint32_t)(end - next)) != TT_OK) {
-            tt_report_failure(&r->report,
-                              "no memory for %" PRIu64 " clients with %" PRIu32 " channels each",
-                              o->clients, r->crew.plan.per_client);
+        if (!start_engine(r, (uint32_t)(plan->apart * (uint64_t)i / threads),
+                          (uint32_t)(plan->apart * (uint64_t)(i + 1) / threads)))
             return false;
-        }
-        r->crew.engines_started++;
-        next = end;
     }
-    return true;
+    return start_engine(r, plan->apart, plan->clients);
 }
 
 static uint64_t connected(const struct run *r)
