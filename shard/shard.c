@@ -28,6 +28,9 @@
 
 #define REAP_MAX       256u
 #define TIMER_WORK_MAX 1024u
+#define CATCHUP_NS_MAX (TT_TURN_CATCHUP_US_MAX * UINT64_C(1000))
+#define CATCHUP_NS_MIN (TT_TURN_CATCHUP_US_MIN * UINT64_C(1000))
+#define LIVELY_NS      UINT64_C(1000000000) /* so long after a live event, another is expected */
 #define FIGURES_EVERY  64u /* turns between two updates of the gauges that need sums */
 
 /* ---- what answerers may ask ---- */
@@ -452,16 +455,49 @@ static void flush(struct tt_shard *shard)
     }
 }
 
-/* A client that takes its batch at once is given another one, within the turn's share. That is
- * small while the shard does not come to the end of what live clients wait for. */
+/* One send after the other to clients that catch up, as long as there is time. */
+static void flush_bulk(struct tt_shard *shard, size_t bytes, uint64_t until_ns)
+{
+    while (tt_connections_bulk_ready(shard->connections)) {
+        tt_scratch_reset(&shard->scratch);
+        if (tt_connections_flush_bulk(shard->connections, bytes) == 0) break;
+        tt_io_submit(shard->io, 0);
+        dispatch(shard);
+        if (tt_io_now_ns(shard->io) >= until_ns) break;
+    }
+}
+
+/* How long to catch up in this turn, in ns; 0: not now. Live events wait for it, so while there are
+ * such it is for the gaps between them: it waits for a turn without one, but not for ever, and then
+ * it gets at least its share of the time. */
+static uint64_t catchup_share(const struct tt_shard *shard, uint64_t now_ns)
+{
+    if (shard->now_ns - shard->live_ns > LIVELY_NS) return CATCHUP_NS_MAX;
+    uint64_t share_ns = (now_ns - shard->catchup_ns) / TT_TURN_CATCHUP_SHARE;
+    if (shard->live_ns == shard->now_ns && share_ns < CATCHUP_NS_MIN) return 0;
+    if (share_ns < CATCHUP_NS_MIN) return CATCHUP_NS_MIN;
+    return share_ns < CATCHUP_NS_MAX ? share_ns : CATCHUP_NS_MAX;
+}
+
+/* Behind everything live, sending included. A client that takes its batch at once is given another
+ * one. */
 static bool catch_up(struct tt_shard *shard)
 {
-    size_t left = shard->behind ? TT_TURN_CATCHUP_BYTES_MIN : TT_TURN_CATCHUP_BYTES_MAX;
-    bool more = tt_replay_step(shard, &left);
     flush(shard);
-    if (!tt_replay_waiting(shard) || left == 0) return more;
-    more = tt_replay_step(shard, &left);
-    flush(shard);
+    if (!tt_replay_has_work(shard) && !tt_connections_bulk_ready(shard->connections)) return false;
+    uint64_t now_ns = tt_io_now_ns(shard->io);
+    uint64_t share_ns = catchup_share(shard, now_ns);
+    if (share_ns == 0) return true;
+    uint64_t until_ns = now_ns + share_ns;
+    size_t step = share_ns < CATCHUP_NS_MAX ? TT_PULL_BYTES_MAX / 4 : TT_PULL_BYTES_MAX;
+    bool more = tt_replay_step(shard, step, until_ns);
+    flush_bulk(shard, step, until_ns);
+    if (tt_replay_waiting(shard) && tt_io_now_ns(shard->io) < until_ns) {
+        more = tt_replay_step(shard, step, until_ns);
+        flush_bulk(shard, step, until_ns);
+    }
+    shard->catchup_ns = tt_io_now_ns(shard->io);
+    flush(shard); /* who has joined, and what came in while sending */
     return more;
 }
 
@@ -518,7 +554,8 @@ static void wake_owners(struct tt_shard *shard)
  */
 static void wait(struct tt_shard *shard, bool more, uint64_t until_ns)
 {
-    if (more || tt_connections_ready(shard->connections)) {
+    if (more || tt_connections_ready(shard->connections) ||
+        tt_connections_bulk_ready(shard->connections)) {
         tt_io_submit(shard->io, 0);
         return;
     }
@@ -560,8 +597,7 @@ static void turn(struct tt_shard *shard)
     take_messages(shard);
     bool more = tt_ingest_take(shard);
     tt_owner_publish(shard);
-    shard->behind = tt_connections_ready(shard->connections);
-    if (tt_fanout_read(shard)) more = shard->behind = true;
+    if (tt_fanout_read(shard)) more = true;
     tt_fanout_enforce(shard);
     if (tt_timers_run(shard->timers, shard->now_ns, TIMER_WORK_MAX) == TT_MORE) more = true;
     if (catch_up(shard)) more = true;

@@ -53,7 +53,6 @@ struct tt_shard {
     enum tt_shard_phase phase; /* shard.c */
 
     bool drained; /* DRAINED was posted */
-    bool behind;  /* the last turn has left something that can be sent, or read */
     bool exit;
     uint64_t started_ns;
 
@@ -62,6 +61,8 @@ struct tt_shard {
     struct tt_timers *timers;
     struct tt_connections *connections;
     uint64_t now_ns;       /* read once a turn */
+    uint64_t catchup_ns;   /* the end of the last share of catching up */
+    uint64_t live_ns;      /* when an event was last queued for somebody who is up to date */
     uint64_t turns_second; /* of the clock: whose longest turn is */
     uint64_t turns_longest_ns;
     int64_t wall_us;

@@ -39,13 +39,12 @@
 #define TT_TURN_MESSAGES_MAX    256u  /* mailbox messages a turn */
 #define TT_TURN_DESCRIPTORS_MAX 4096u /* tail descriptors a turn */
 #define TT_TURN_READ_US_MAX     200u  /* time for reading tails a turn */
-#define TT_TURN_CATCHUP_BYTES_MAX                                                                  \
-    (128u << 10) /* what live clients wait for in a turn: about 0.2 ms */
-#define TT_TURN_CATCHUP_BYTES_MIN                                                                  \
-    (16u << 10) /* the same while there is more for live clients to do */
-#define TT_TURN_SENDS_MAX   256u
-#define TT_TURN_LOOKUPS_MAX 16u         /* questions that an owner answers a turn */
-#define TT_PULL_BYTES_MAX   (64u << 10) /* one send of one connection */
+#define TT_TURN_CATCHUP_US_MAX  200u  /* time for catching up a turn */
+#define TT_TURN_CATCHUP_US_MIN  50u   /* the same while events are live, which wait for it */
+#define TT_TURN_CATCHUP_SHARE   8u    /* one part in so many of the time is its own then */
+#define TT_TURN_SENDS_MAX       256u
+#define TT_TURN_LOOKUPS_MAX     16u         /* questions that an owner answers a turn */
+#define TT_PULL_BYTES_MAX       (64u << 10) /* one send of one connection */
 
 _Static_assert(TT_EVENT_BYTES_CEILING % TT_CHUNK_BYTES == 0, "records span whole chunks");
 _Static_assert(TT_WRITE_BYTES_MAX <= TT_CHUNK_BYTES, "a write lies in one chunk");

@@ -30,6 +30,10 @@ static void set_state(struct tt_client *client, enum tt_client_state state)
     tt_metric_sub(state_gauge(client->shard, (enum tt_client_state)client->state), 1);
     client->state = (uint8_t)state;
     tt_metric_add(state_gauge(client->shard, state), 1);
+    /* What is missed is sent behind what is live. */
+    if (client->exchange.connection != NULL)
+        tt_exchange_set_bulk(&client->exchange,
+                             state == TT_CLIENT_SNAPSHOT || state == TT_CLIENT_CATCHUP);
 }
 
 struct tt_client *tt_client_create(struct tt_shard *shard)

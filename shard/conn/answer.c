@@ -480,8 +480,8 @@ unsigned tt_answer_slices(struct tt_connection *c, struct tt_slice *slices, unsi
     unsigned count = own_slices(c, own, &bytes);
 
     if (c->exchange != NULL && c->started && !c->whole && count < max &&
-        bytes < TT_PULL_BYTES_MAX) {
-        size_t budget = max == 1 ? 1 : TT_PULL_BYTES_MAX - bytes;
+        bytes < c->engine->pull_bytes) {
+        size_t budget = max == 1 ? 1 : c->engine->pull_bytes - bytes;
         unsigned pulled = pull(c, slices + count, max - count, budget);
         if (pulled != 0) {
             for (unsigned i = 0; i < count; i++) slices[i] = own[i];

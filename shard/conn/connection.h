@@ -69,7 +69,7 @@ struct tt_work {
 /* 96 bytes: this is what an idle client's connection costs. */
 struct tt_connection {
     struct tt_timer timer;
-    struct tt_node ready; /* in the engine's list of connections with something to do */
+    struct tt_node ready; /* in one of the engine's lists of connections with something to do */
     struct tt_connections *engine;
     struct tt_exchange *exchange;
     struct tt_work *work;
@@ -100,6 +100,7 @@ struct tt_connection {
     unsigned last : 1;       /* the connection is not used again */
     unsigned close_now : 1;  /* to be closed at the next flush, unsent bytes dropped */
     unsigned persistent : 1; /* HTTP/1.0 that asked for keep-alive */
+    unsigned bulk : 1;       /* tt_exchange_set_bulk() */
 };
 _Static_assert(sizeof(struct tt_connection) == 96, "counted in the budget of an idle client");
 _Static_assert(TT_CLOSE_REASONS <= 32, "a reason fits its bits");
@@ -112,6 +113,8 @@ struct tt_connections {
     struct tt_http1_limits limits;
     struct tt_pool pool;
     struct tt_list ready;
+    struct tt_list bulk;      /* the same, of those whose sends can wait */
+    size_t pull_bytes;        /* about so many are asked of an exchange at once */
     struct tt_exchange plain; /* stands for an answer that is all in the connection's memory */
     uint8_t timer_kind;
     bool draining;

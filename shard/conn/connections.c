@@ -101,9 +101,12 @@ size_t tt_connections_bytes(const struct tt_connections *engine)
 
 /* ---- the ready list ---- */
 
+/* Only what is sent to it can wait: not its end, not a body that it goes on with. */
 void tt_connection_link(struct tt_connection *c)
 {
-    if (!tt_node_linked(&c->ready)) tt_list_append(&c->engine->ready, &c->ready);
+    if (tt_node_linked(&c->ready)) return;
+    bool bulk = c->bulk && !c->close_now && !c->resume;
+    tt_list_append(bulk ? &c->engine->bulk : &c->engine->ready, &c->ready);
 }
 
 static void unlink_ready(struct tt_connection *c)
@@ -116,12 +119,29 @@ bool tt_connections_ready(const struct tt_connections *engine)
     return !tt_list_empty(&engine->ready);
 }
 
-unsigned tt_connections_flush(struct tt_connections *engine, unsigned sends_max)
+bool tt_connections_bulk_ready(const struct tt_connections *engine)
+{
+    return !tt_list_empty(&engine->bulk);
+}
+
+void tt_exchange_set_bulk(struct tt_exchange *x, bool bulk)
+{
+    struct tt_connection *c = x->connection;
+
+    TT_ASSERT(c != NULL);
+    if (c->bulk == bulk) return;
+    c->bulk = bulk;
+    if (!tt_node_linked(&c->ready)) return;
+    unlink_ready(c);
+    tt_connection_link(c);
+}
+
+static unsigned flush(struct tt_connections *engine, struct tt_list *ready, unsigned sends_max)
 {
     unsigned sends = 0;
 
     while (sends < sends_max && !tt_io_sends_full(engine->io)) {
-        struct tt_node *node = tt_list_take_first(&engine->ready);
+        struct tt_node *node = tt_list_take_first(ready);
         if (node == NULL) break;
         struct tt_connection *c = TT_CONTAINER_OF(node, struct tt_connection, ready);
         /* With a send under way its completion looks at all of this. */
@@ -136,6 +156,19 @@ unsigned tt_connections_flush(struct tt_connections *engine, unsigned sends_max)
         if (c->state == TT_CONNECTION_CLOSING || c->sending || c->blocked) continue;
         if (tt_plain_flush(c)) sends++;
     }
+    return sends;
+}
+
+unsigned tt_connections_flush(struct tt_connections *engine, unsigned sends_max)
+{
+    return flush(engine, &engine->ready, sends_max);
+}
+
+unsigned tt_connections_flush_bulk(struct tt_connections *engine, size_t pull_bytes)
+{
+    engine->pull_bytes = pull_bytes;
+    unsigned sends = flush(engine, &engine->bulk, 1);
+    engine->pull_bytes = TT_PULL_BYTES_MAX;
     return sends;
 }
 
@@ -386,6 +419,8 @@ enum tt_status tt_connections_create(struct tt_connections **result, struct tt_i
         .head_bytes_max = options->head_bytes_max,
     };
     tt_list_init(&engine->ready);
+    tt_list_init(&engine->bulk);
+    engine->pull_bytes = TT_PULL_BYTES_MAX;
     engine->path = malloc(options->head_bytes_max);
     if (engine->path == NULL || tt_pool_init(&engine->pool, sizeof(struct tt_connection),
                                              SLAB_CONNECTIONS, options->connections_max) != TT_OK) {

@@ -62,6 +62,10 @@ bool tt_connections_done(struct tt_connections *c, const struct tt_done *done);
  * the number queued; the caller then submits and reaps. */
 unsigned tt_connections_flush(struct tt_connections *c, unsigned sends_max);
 bool tt_connections_ready(const struct tt_connections *c); /* the ready list is not empty */
+/* The same for the list of those whose exchange is bulk (tt_exchange_set_bulk()); one send of about
+ * so many bytes. */
+unsigned tt_connections_flush_bulk(struct tt_connections *c, size_t pull_bytes);
+bool tt_connections_bulk_ready(const struct tt_connections *c);
 uint32_t tt_connections_count(const struct tt_connections *c);
 /* Bytes of input buffers, heads and answers held now. */
 size_t tt_connections_bytes(const struct tt_connections *c);
@@ -75,6 +79,8 @@ void tt_connections_end(struct tt_connections *c);
 void tt_exchange_abort(struct tt_exchange *x, enum tt_close_reason reason);
 /* Its socket is full: the peer does not take what was sent. While the exchange has a connection. */
 bool tt_exchange_blocked(const struct tt_exchange *x);
+/* Bulk: what is sent to it waits behind whatever is sent to others. */
+void tt_exchange_set_bulk(struct tt_exchange *x, bool bulk);
 /* Called by a handler on the exchange it returns: body_bytes_max does not apply (NDJSON). */
 void tt_request_stream_body(const struct tt_request *request);
 /* Whether a page that made this request may change something: there is no Origin field, or it is

@@ -124,6 +124,7 @@ static struct tt_frame *shared_frame(struct tt_shard *shard, uint32_t partition,
         if (f == NULL) return NULL;
         f->arrival = arrival;
         shard->fanout->frames[form] = f;
+        shard->live_ns = shard->now_ns;
     }
     return tt_frame_get(f);
 }

@@ -553,7 +553,7 @@ void tt_replay_begin_turn(struct tt_shard *shard)
             tt_tail_first(shard->world->partitions[p].tail, &shard->replay->first_offset[p]);
 }
 
-bool tt_replay_step(struct tt_shard *shard, size_t *left)
+bool tt_replay_step(struct tt_shard *shard, size_t step_bytes, uint64_t until_ns)
 {
     struct tt_replay *r = shard->replay;
     r->woken = false;
@@ -562,11 +562,11 @@ bool tt_replay_step(struct tt_shard *shard, size_t *left)
     tt_lag_run(shard);
     if (tt_list_empty(&r->rotation)) return more;
     relieve_memory(shard);
-    size_t budget = *left;
+    bool time = true;
     uint32_t looks = FULL_LOOKS_MAX;
     struct tt_list again;
     tt_list_init(&again);
-    while (budget > 0 && looks > 0 && !tt_list_empty(&r->rotation)) {
+    while (time && looks > 0 && !tt_list_empty(&r->rotation)) {
         struct tt_node *node = tt_list_take_first(&r->rotation);
         struct tt_catchup *c = TT_CONTAINER_OF(node, struct tt_catchup, node);
         struct tt_client *client = c->client;
@@ -574,11 +574,11 @@ bool tt_replay_step(struct tt_shard *shard, size_t *left)
         bool full = tt_replay_frames_full(shard);
         looks -= full;
         if (wants_step(c) && !full)
-            used = step_client(c, budget < TT_PULL_BYTES_MAX ? budget : TT_PULL_BYTES_MAX);
+            used = step_client(c, step_bytes);
         else if (c->indexed != NULL && !tt_catchup_has_room(client) &&
                  !tt_indexed_waits(c->indexed))
             tt_indexed_close(&c->indexed); /* others may need the memory */
-        budget -= used < budget ? used : budget;
+        if (used != 0) time = tt_io_now_ns(shard->io) < until_ns;
         if (client->catchup != c) continue; /* live again, or gone */
         if (TT_UNLIKELY(is_ahead(c))) look_beyond(c);
         if (client->catchup != c) continue;
@@ -587,13 +587,20 @@ bool tt_replay_step(struct tt_shard *shard, size_t *left)
         if (wants_step(c) || is_ahead(c))
             tt_list_append(used != 0 ? &r->rotation : &again, &c->node);
     }
-    *left = budget;
     /* Those that could do nothing now wait for the next turn, not for ever in this one; and those
      * that there is no memory for wait for whoever gives some back, which makes a turn. */
     more |= looks > 0 && !tt_list_empty(&r->rotation);
     struct tt_node *node;
     while ((node = tt_list_take_first(&again)) != NULL) tt_list_append(&r->rotation, node);
     return more;
+}
+
+bool tt_replay_has_work(const struct tt_shard *shard)
+{
+    const struct tt_replay *r = shard->replay;
+    return tt_replay_waiting(shard) || !tt_list_empty(&r->rotation) ||
+           !tt_list_empty(&r->searches) || !tt_list_empty(&r->since_ready) ||
+           !tt_list_empty(&r->since_waiting);
 }
 
 bool tt_replay_waiting(const struct tt_shard *shard)

@@ -7,8 +7,8 @@
  * lag): events below pos are suppressed, those from pos on are queued JOINED   everything below R
  * was queued, so live events are queued behind it A step runs in its turn's catch-up phase, after
  * the tails were read, so R does not move while it runs: a partition joins when pos reaches R. All
- * joined and the outbox empty: LIVE. Clients take turns (deficit round robin, batches of at most 64
- * KiB, TT_TURN_CATCHUP_BYTES_MAX a turn). From tail memory records are read in place; older ones
+ * joined and the outbox empty: LIVE. Clients take turns (batches of at most 64 KiB, for a
+ * share of the shard's turn in time). From tail memory records are read in place; older ones
  * come from segments through the shard's own io: in blocks, or one by one where an index says which
  * they are (indexed.h). Frames read from the log are counted in
  * shard->replay_frames; when that is full, clients wait, and batches of those whose socket is full
@@ -127,9 +127,11 @@ void tt_catchup_try_join(struct tt_client *client);
 
 /* Loads, once a turn, what of each tail is in memory. */
 void tt_replay_begin_turn(struct tt_shard *shard);
-/* A share of a turn for all clients that catch up: takes what it used off the bytes that are left.
- * Returns true if there is more to do at once. */
-bool tt_replay_step(struct tt_shard *shard, size_t *left);
+/* A share of a turn for all clients that catch up, until then, in steps of about so many bytes for
+ * each. Returns true if there is more to do at once. */
+bool tt_replay_step(struct tt_shard *shard, size_t step_bytes, uint64_t until_ns);
+/* There may be something for a step to do. Cheap. */
+bool tt_replay_has_work(const struct tt_shard *shard);
 /* A client found room, or something else to do, since the last step: the shard must not wait. */
 bool tt_replay_waiting(const struct tt_shard *shard);
 bool tt_replay_done(struct tt_shard *shard, const struct tt_done *done); /* false: not its token */

@@ -757,6 +757,36 @@ BOTH(regress_a_stream_that_is_ready_while_its_head_is_under_way, .fini = stop)
     wait_gone(1);
 }
 
+BOTH(bulk_waits_behind_everything_else_and_goes_in_small_sends, .fini = stop)
+{
+    start(kind);
+    struct client *c = dial();
+
+    say(c, GET("/stream"));
+    stream_start();
+    expect(c, "\r\n\r\n");
+    tt_exchange_set_bulk(&stream.x, true);
+    stream_say("3\r\none\r\n");
+    cr_assert_not(tt_connections_ready(t.engine));
+    cr_assert(tt_connections_bulk_ready(t.engine));
+    cr_assert_eq(tt_connections_flush(t.engine, 64), 0, "it waits");
+    cr_assert_eq(tt_connections_flush_bulk(t.engine, 4), 1);
+    pump(10);
+    cr_assert_eq(stream.taken, 4, "as many bytes as were asked for");
+    cr_assert(tt_connections_bulk_ready(t.engine), "the rest");
+    /* What catches up comes to the end of it: the rest goes with what is live. */
+    tt_exchange_set_bulk(&stream.x, false);
+    cr_assert_not(tt_connections_bulk_ready(t.engine));
+    cr_assert(tt_connections_ready(t.engine));
+    expect(c, "3\r\none\r\n");
+    /* Its end never waits. */
+    tt_exchange_set_bulk(&stream.x, true);
+    tt_exchange_abort(&stream.x, TT_CLOSE_INTERNAL);
+    cr_assert(tt_connections_ready(t.engine));
+    expect_end(c);
+    hang_up(c);
+}
+
 BOTH(an_aborted_stream_ends_without_its_last_chunk, .fini = stop)
 {
     start(kind);
