@@ -143,9 +143,10 @@ broker_test('a cursor older than the log gets resync expired and goes on from th
     await fill(broker, sequence, 'c', 3 << 20);
     client = await subscribe(broker, '/sse?channels=c', { cursor: first });
     await client.received(1);
-    resync = client.all.find((event) => event.type === 'resync');
-    if (!resync) client.cut();
-    return resync;
+    /* Retention may also pass a client that has begun to read: then the resync comes behind an event. */
+    resync = client.all.find((event) => !event.control || event.type === 'resync');
+    if (resync.type !== 'resync') client.cut();
+    return resync.type === 'resync';
   }, 'resync after the first event has expired', 60_000);
   assert.equal(resync.json.reason, 'expired');
   assert.match(resync.id, /^[\x21-\x7e]+$/, 'resync carries where it goes on from');
