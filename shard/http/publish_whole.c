@@ -35,11 +35,18 @@ static struct whole *whole_of(struct tt_exchange *x)
     return TT_CONTAINER_OF(x, struct whole, x);
 }
 
+static void drop_text(struct whole *p)
+{
+    tt_publish_memory_put(p->shard, p->capacity);
+    free(p->text);
+    p->text = NULL;
+    p->size = p->capacity = 0;
+}
+
 static void destroy(struct whole *p)
 {
     tt_publish_batch_deinit(&p->batch);
-    tt_publish_memory_put(p->shard, p->capacity);
-    free(p->text);
+    drop_text(p);
     free(p);
 }
 
@@ -383,6 +390,7 @@ static size_t whole_body(struct tt_exchange *x, struct tt_bytes bytes, bool end)
     struct whole *p = whole_of(x);
     if (p->refused) return bytes.size;
     if (!append(p, bytes)) {
+        drop_text(p); /* at once: the rest of the body may come for long */
         fail_memory(p);
     } else if (end) {
         publish(p);
