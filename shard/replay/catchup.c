@@ -13,14 +13,9 @@
 #include "shard/replay/snapshot.h"
 #include "shard/shard_internal.h"
 
-/* When memory is short: of a client that has taken nothing for so long what can be read again is
- * dropped, and it is closed when that is not enough. */
-#define SILENT_MS_MAX          1000u
-#define SILENT_MS_CLOSED_AFTER 5000u
-#define TIDY_NS                UINT64_C(1000000000)
+#define TIDY_NS UINT64_C(1000000000)
 /* An answer of the source may be so old. */
 #define SOURCE_ANSWERS_NS UINT64_C(2000000000)
-#define RELIEF_NS         UINT64_C(20000000) /* between two looks for memory */
 /* While it is full so many clients are looked at in a turn: none of them can be given anything, but
  * a few have something to let go of. */
 #define FULL_LOOKS_MAX 64u
@@ -421,29 +416,13 @@ static size_t step_client(struct tt_catchup *c, size_t budget)
     return 0;
 }
 
-static uint32_t silent_ms(const struct tt_client *client)
-{
-    return (uint32_t)(client->shard->now_ns / 1000000) - client->taken_ms;
-}
-
-/* Half of the memory is for those whose socket can be written: what is read for the others may stay
- * for as long as they like. A client that conflates reads on until it has taken nothing for long.
- */
-static bool waits_for_socket(const struct tt_client *client)
-{
-    const struct tt_shard *shard = client->shard;
-    return TT_UNLIKELY(shard->replay_frames.bytes > tt_replay_frames_max(shard) / 2) &&
-           (client->conflate == NULL || silent_ms(client) > SILENT_MS_MAX) &&
-           tt_exchange_blocked(&client->exchange);
-}
-
 static bool wants_step(const struct tt_catchup *c)
 {
     if (c->client->state == TT_CLIENT_SNAPSHOT) return tt_snapshot_wants_step(c->snapshot);
     if (c->client->state == TT_CLIENT_CATCHUP && tt_conflate_met_hole(c->client->conflate))
         return tt_conflate_may_tell(c->client->conflate);
     if (c->client->state != TT_CLIENT_CATCHUP || !tt_catchup_has_room(c->client)) return false;
-    if (waits_for_socket(c->client)) return false;
+    if (tt_replay_waits_for_socket(c->client)) return false;
     if (c->reader != NULL) return tt_segments_ready(c->reader);
     if (c->indexed != NULL) return !tt_indexed_waits(c->indexed);
     for (uint32_t i = 0; i < c->parts_count; i++)
@@ -482,70 +461,6 @@ static void look_beyond(struct tt_catchup *c)
     }
 }
 
-/* More than a frame that was begun, which has to be sent whole. */
-static bool holds_what_can_be_dropped(const struct tt_client *client)
-{
-    return client->outbox.count > (client->outbox.sent != 0) || !tt_conflate_empty(client);
-}
-
-/* Drops the batches and lists of clients whose socket takes nothing: the log has them. */
-static void drop_batches(struct tt_shard *shard)
-{
-    for (uint32_t s = tt_pool_next(&shard->clients, 0);
-         s != TT_SLOT_NONE && shard->replay_frames.bytes > tt_replay_frames_max(shard) / 2;
-         s = tt_pool_next(&shard->clients, s + 1)) {
-        struct tt_client *client = tt_pool_at(&shard->clients, s);
-        if (client->state == TT_CLIENT_CATCHUP && holds_what_can_be_dropped(client) &&
-            silent_ms(client) > SILENT_MS_MAX)
-            tt_catchup_overflow(client);
-    }
-}
-
-/* A batch that was begun has to be sent whole. Where those alone fill the memory, so many of their
- * clients are closed that the others get on; they resume by cursor. The memory comes back when
- * their connections have ended, a little later. */
-static void close_silent(struct tt_shard *shard)
-{
-    size_t left = shard->replay_frames.bytes;
-    for (uint32_t s = tt_pool_next(&shard->clients, 0);
-         s != TT_SLOT_NONE && left > tt_replay_frames_max(shard) / 4 * 3;
-         s = tt_pool_next(&shard->clients, s + 1)) {
-        struct tt_client *client = tt_pool_at(&shard->clients, s);
-        if (client->state != TT_CLIENT_CATCHUP || client->outbox.count == 0 ||
-            !tt_exchange_blocked(&client->exchange) || silent_ms(client) <= SILENT_MS_CLOSED_AFTER)
-            continue;
-        left -= client->outbox.bytes < left ? client->outbox.bytes : left;
-        tt_client_abort(client, TT_CLOSE_SLOW);
-    }
-}
-
-/* What a snapshot has queued cannot be read again in this order: its client is closed when memory
- * is short, and begins anew. */
-static void relieve_snapshots(struct tt_shard *shard)
-{
-    for (uint32_t s = tt_pool_next(&shard->clients, 0); s != TT_SLOT_NONE;
-         s = tt_pool_next(&shard->clients, s + 1)) {
-        struct tt_client *client = tt_pool_at(&shard->clients, s);
-        if (client->state == TT_CLIENT_SNAPSHOT && tt_snapshot_is_stuck(client->catchup->snapshot))
-            tt_client_finish(client, TT_CLOSE_SLOW, NULL);
-    }
-}
-
-static void relieve_memory(struct tt_shard *shard)
-{
-    struct tt_replay *r = shard->replay;
-    bool full = tt_replay_frames_full(shard);
-    if (!full && !r->starved) return;
-    /* It walks over all clients, of which nobody becomes silent from one turn to the next. */
-    if (shard->now_ns - r->relieved_ns < RELIEF_NS) return;
-    r->relieved_ns = shard->now_ns;
-    r->starved = false;
-    if (full) drop_batches(shard);
-    if (tt_replay_frames_full(shard)) close_silent(shard);
-    relieve_snapshots(shard);
-    tt_replay_tidy_soon(shard); /* who waits for memory is looked at again, also on an idle shard */
-}
-
 void tt_replay_begin_turn(struct tt_shard *shard)
 {
     for (uint32_t p = 0; p < shard->world->partitions_count; p++)
@@ -561,7 +476,7 @@ bool tt_replay_step(struct tt_shard *shard, size_t step_bytes, uint64_t until_ns
     bool more = tt_since_step(shard);
     tt_lag_run(shard);
     if (tt_list_empty(&r->rotation)) return more;
-    relieve_memory(shard);
+    tt_replay_relieve(shard);
     bool time = true;
     uint32_t looks = FULL_LOOKS_MAX;
     struct tt_list again;

@@ -74,6 +74,12 @@ static inline bool tt_replay_has_memory(const struct tt_shard *shard, size_t byt
     return (blocks - r->snapshot_bytes <= max / 2 || bytes > max / 4) &&
            shard->replay_frames.bytes + blocks <= max;
 }
+/* Half of the memory is for those whose socket can be written: what is read for the others may stay
+ * for as long as they like. A client that conflates reads on until it has taken nothing for long.
+ */
+bool tt_replay_waits_for_socket(const struct tt_client *client);
+/* relief.c: where memory is full, drops what the log has, and ends who holds what it has not. */
+void tt_replay_relieve(struct tt_shard *shard);
 /* Goes on with the searches that can. */
 void tt_search_run(struct tt_shard *shard);
 /* since.c: goes on with those that look for a time. True: there is more to do at once. */
