@@ -5,11 +5,13 @@
 
 #include "proto/base/assert.h"
 #include "proto/base/limits.h"
+#include "proto/base/prefetch.h"
 #include "shard/conn/connection.h"
 #include "shard/conn/protocol_http1.h"
 #include "shard/conn/transport_plain.h"
 
 #define SLAB_CONNECTIONS 256u
+#define EXCHANGE_BYTES   256u /* about what the larger ones have */
 
 #define FULL_BODY                                                                                  \
     "{\"error\":{\"code\":\"overloaded\",\"message\":\"the broker has as many connections as "     \
@@ -136,6 +138,22 @@ void tt_exchange_set_bulk(struct tt_exchange *x, bool bulk)
     tt_connection_link(c);
 }
 
+void tt_exchange_fetch(const struct tt_exchange *x)
+{
+    if (x->connection != NULL) tt_prefetch(x->connection, sizeof *x->connection);
+}
+
+/* While one sends: the exchange of the next, and the connection of the one behind it. */
+static void fetch_ahead(const struct tt_list *ready)
+{
+    const struct tt_node *next = tt_list_first(ready);
+    if (next == NULL) return;
+    tt_prefetch(TT_CONTAINER_OF(next, struct tt_connection, ready)->exchange, EXCHANGE_BYTES);
+    const struct tt_node *behind = tt_list_next(ready, next);
+    if (behind == NULL) return;
+    tt_prefetch(TT_CONTAINER_OF(behind, struct tt_connection, ready), sizeof(struct tt_connection));
+}
+
 static unsigned flush(struct tt_connections *engine, struct tt_list *ready, unsigned sends_max)
 {
     unsigned sends = 0;
@@ -144,6 +162,7 @@ static unsigned flush(struct tt_connections *engine, struct tt_list *ready, unsi
         struct tt_node *node = tt_list_take_first(ready);
         if (node == NULL) break;
         struct tt_connection *c = TT_CONTAINER_OF(node, struct tt_connection, ready);
+        fetch_ahead(ready);
         /* With a send under way its completion looks at all of this. */
         if (c->sending) continue;
         if (c->close_now) {

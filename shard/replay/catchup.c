@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "proto/base/assert.h"
+#include "proto/base/prefetch.h"
 #include "shard/client/conflate.h"
 #include "shard/client/lag.h"
 #include "shard/client/sse.h"
@@ -320,9 +321,8 @@ bool tt_catchup_take_record(struct tt_client *client, uint32_t partition,
  * while this one is encoded. */
 static void prefetch(const struct tt_tail *tail, const struct tt_tail_descriptor *d)
 {
-    size_t bytes = d->length < PREFETCH_BYTES_MAX ? d->length : PREFETCH_BYTES_MAX;
-    const uint8_t *at = tt_tail_record(tail, d).data;
-    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i);
+    tt_prefetch(tt_tail_record(tail, d).data,
+                d->length < PREFETCH_BYTES_MAX ? d->length : PREFETCH_BYTES_MAX);
 }
 
 /* From tail memory, in place. Returns the bytes of descriptors and records it looked at. */
