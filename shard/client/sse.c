@@ -354,6 +354,14 @@ enum tt_pull tt_sse_pull(struct tt_exchange *x, size_t budget, struct tt_slice *
                                                                         : TT_PULL_IDLE;
 }
 
+/* One in 64 is enough for a distribution. The turn's own time would be that of the event, mostly.
+ */
+static void observe(struct tt_shard *shard, const struct tt_frame *f)
+{
+    int64_t us = tt_io_wall_us(shard->io) - f->taken_us;
+    if (us >= 0) tt_metric_observe_ns(&shard->metrics.publish_to_socket, (uint64_t)us * 1000);
+}
+
 void tt_sse_frame_taken(struct tt_client *client)
 {
     struct tt_shard *shard = client->shard;
@@ -365,10 +373,7 @@ void tt_sse_frame_taken(struct tt_client *client)
         tt_metric_set(&shard->metrics.deliveries_sse, deliveries);
         if (f->arrival != 0) {
             client->id_place = f->arrival;
-            /* One in 64 is enough for a distribution. */
-            if ((deliveries & 63) == 0 && shard->wall_us > f->taken_us)
-                tt_metric_observe_ns(&shard->metrics.publish_to_socket,
-                                     (uint64_t)(shard->wall_us - f->taken_us) * 1000);
+            if ((deliveries & 63) == 0) observe(shard, f);
         }
     }
     tt_frame_put(&f);

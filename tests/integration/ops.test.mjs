@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { broker_test } from './lib/broker.mjs';
 import { RawConnection, assert_error, request } from './lib/http.mjs';
+import { metric } from './lib/metrics.mjs';
 import { post, publish, publish_all } from './lib/publish.mjs';
 import { subscribe } from './lib/sse.mjs';
 import { eventually } from './lib/wait.mjs';
@@ -117,4 +118,15 @@ broker_test('the operations listener survives what is no HTTP', {}, async (broke
     await raw.closed();
   }
   assert.equal((await request(broker.ops, { path: '/healthz' })).status, 200);
+});
+
+broker_test('what passes from a publish to the socket is measured, one delivery in 64', { shards: 1 }, async (broker) => {
+  const clients = [await subscribe(broker, '/sse?channels=c'), await subscribe(broker, '/sse?channels=c')];
+  for (let i = 0; i < 10; i++) await publish_all(broker, Array.from({ length: 64 }, (_, k) => ({ channel: 'c', payload: { i, k } })));
+  for (const client of clients) await client.received(640);
+  /* A shard's figures are of the end of some turn of its own. */
+  await eventually(async () => (await metric(broker, 'publish_to_socket_seconds_count')) === 20, '1,280 deliveries to be measured');
+  const seconds = await metric(broker, 'publish_to_socket_seconds_sum');
+  assert.ok(seconds > 0 && seconds < 60, `${seconds} s in all`);
+  for (const client of clients) client.cut();
 });
