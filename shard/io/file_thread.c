@@ -177,6 +177,11 @@ void tt_file_thread_push(struct tt_file_thread *t, const struct tt_file_job *job
     ring_bell(t->work_fd);
 }
 
+bool tt_file_thread_busy(const struct tt_file_thread *t)
+{
+    return t->open != 0;
+}
+
 bool tt_file_thread_take(struct tt_file_thread *t, struct tt_file_result *result)
 {
     uint32_t tail = atomic_load_explicit(&t->results_tail, memory_order_acquire); /* see work() */

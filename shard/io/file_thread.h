@@ -51,6 +51,8 @@ int tt_file_thread_done_fd(const struct tt_file_thread *thread);
 
 /* Thread: the io's. */
 void tt_file_thread_push(struct tt_file_thread *thread, const struct tt_file_job *job);
+/* Something is under way, or waits to be taken. */
+bool tt_file_thread_busy(const struct tt_file_thread *thread);
 bool tt_file_thread_take(struct tt_file_thread *thread, struct tt_file_result *result);
 
 #endif

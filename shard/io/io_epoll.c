@@ -94,6 +94,7 @@ static void epoll_submit(struct tt_io *io, uint64_t deadline)
     uint64_t now = waits ? tt_io_clock_ns(io) : 0;
     uint64_t ns = !waits || deadline <= now ? 0 : deadline - now;
     if (waits && deadline == UINT64_MAX) ns = UINT64_MAX;
+    if (ns == 0 && e->files != NULL && tt_file_thread_busy(e->files)) tt_io_yield_to_files();
     int n = wait_for(e, events, ns);
     if (waits) e->base.figures.wait_ns += tt_io_clock_ns(io) - now;
     for (int i = 0; i < n; i++) handle(e, &events[i]);

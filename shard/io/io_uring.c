@@ -81,6 +81,10 @@ static void uring_submit(struct tt_io *io, uint64_t deadline)
     bool waiting = !tt_io_made_empty(&u->made) || io_uring_cq_ready(&u->ring) != 0;
     uint64_t now = deadline == 0 || waiting ? 0 : tt_io_clock_ns(io);
     if (deadline == 0 || waiting || now >= deadline) {
+        if (u->files_working != 0) {
+            (void)io_uring_submit(&u->ring);
+            tt_io_yield_to_files();
+        }
         (void)io_uring_submit_and_get_events(&u->ring);
     } else {
         wait_until(u, now, deadline);

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -73,6 +74,11 @@ uint32_t tt_io_raise_descriptor_limit(void)
         if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
     }
     return limit.rlim_cur > INT32_MAX ? (uint32_t)INT32_MAX : (uint32_t)limit.rlim_cur;
+}
+
+void tt_io_yield_to_files(void)
+{
+    (void)sched_yield();
 }
 
 uint64_t tt_io_clock_ns(struct tt_io *io)

@@ -118,6 +118,7 @@ struct tt_io_uring {
     struct uring_operation operations[TT_IO_FILE_OPERATIONS_MAX];
     uint32_t operations_free;
     uint32_t files_open, files_max;
+    uint32_t files_working; /* file operations under way in threads of the kernel */
 
     int wake_fd;
     uint64_t overflows_seen;

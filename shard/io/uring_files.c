@@ -21,6 +21,13 @@ static struct uring_operation *operation(struct tt_io_uring *u, uint64_t token)
     return o;
 }
 
+/* What a thread of the kernel does, at least on file systems that cannot write without waiting; a
+ * read of what is not in memory goes on in the loop's own time. */
+static bool needs_thread(const struct uring_operation *o)
+{
+    return o->sqe.opcode != IORING_OP_READ;
+}
+
 static void operation_free(struct tt_io_uring *u, struct uring_operation *o)
 {
     free(o->path);
@@ -33,6 +40,7 @@ static void operation_free(struct tt_io_uring *u, struct uring_operation *o)
 /* Queues o->sqe, for the first time or again. */
 static void queue(struct tt_io_uring *u, struct uring_operation *o)
 {
+    if (needs_thread(o)) u->files_working++;
     struct io_uring_sqe *sqe = tt_uring_sqe(u, URING_FILE, 0, (uint32_t)(o - u->operations));
     uint64_t data = sqe->user_data;
     if (o->interrupt)
@@ -155,6 +163,7 @@ void tt_uring_unlink(struct tt_io *io, const char *path, uint64_t token)
 bool tt_uring_file_done(struct tt_io_uring *u, const struct io_uring_cqe *cqe, struct tt_done *done)
 {
     struct uring_operation *o = &u->operations[tt_token_slot(cqe->user_data)];
+    if (needs_thread(o)) u->files_working--;
     int result = o->interrupt ? -EINTR : cqe->res;
     o->interrupt = false;
     if (result == -EINTR) {
