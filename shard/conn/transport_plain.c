@@ -33,6 +33,20 @@ void tt_plain_received(struct tt_connection *c, const struct tt_done *done)
     tt_plain_receive(c);
 }
 
+/* Frames of whoever catches up are as large as a send may be; what is over the budget is offered
+ * again by the next. */
+static unsigned cut(struct tt_slice *slices, unsigned count, size_t budget)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (slices[i].size >= budget) {
+            slices[i].size = budget;
+            return i + 1;
+        }
+        budget -= slices[i].size;
+    }
+    return count;
+}
+
 bool tt_plain_flush(struct tt_connection *c)
 {
     struct tt_slice slices[TT_IO_SLICES_MAX];
@@ -40,6 +54,7 @@ bool tt_plain_flush(struct tt_connection *c)
     TT_ASSERT(!c->sending && !c->blocked);
     unsigned count = tt_answer_slices(c, slices, TT_IO_SLICES_MAX);
     if (count == 0) return false;
+    if (c->bulk) count = cut(slices, count, c->engine->pull_bytes);
     c->sending = true;
     tt_io_send(c->engine->io, c->socket, slices, count, tt_connection_token(c, TT_OPERATION_SEND));
     return true;
