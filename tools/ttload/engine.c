@@ -268,11 +268,12 @@ static void run(struct tt_engine *e, struct tt_io *io)
 static void *thread_main(void *context)
 {
     struct tt_engine *e = context;
-    struct tt_io *io = tt_load_io(e->load, e->count, &e->trouble);
+    bool apart = e->first >= e->load->plan->apart;
+    struct tt_io *io = tt_load_io(e->load, e->count, apart, &e->trouble);
 
     /* Whoever else wakes goes first, at once; with a niceness only behind a slice (sched(7)). */
     struct sched_param lowest = {0};
-    if (e->first >= e->load->plan->apart) (void)sched_setscheduler(0, SCHED_IDLE, &lowest);
+    if (apart) (void)sched_setscheduler(0, SCHED_IDLE, &lowest);
     if (io == NULL) return NULL;
     e->io_name = tt_io_name(io);
     if (tt_io_sockets_max(io) < e->count) {

@@ -15,13 +15,16 @@ void tt_trouble_add(struct tt_trouble *t, const char *format, ...)
     atomic_store_explicit(&t->count, count + 1, memory_order_release);
 }
 
-struct tt_io *tt_load_io(const struct tt_load *load, uint32_t sockets, struct tt_trouble *trouble)
+struct tt_io *tt_load_io(const struct tt_load *load, uint32_t sockets, bool apart,
+                         struct tt_trouble *trouble)
 {
     bool large = load->options->event_bytes > 2048;
     struct tt_io_options options = {
-        .kind = tt_options_io_kind(load->options->io),
+        .kind = apart ? TT_IO_EPOLL : tt_options_io_kind(load->options->io),
         .sockets_max = sockets,
-        .recv_buffer_bytes = large ? 32768 : 4096,
+        .recv_buffer_bytes = large   ? 32768
+                             : apart ? 16384
+                                     : 4096,
         .recv_buffers = large ? 256 : 2048,
         .files_max = 1,
     };

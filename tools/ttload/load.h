@@ -31,7 +31,8 @@ struct tt_trouble {
 void tt_trouble_add(struct tt_trouble *t, const char *format, ...) TT_PRINTF(2, 3);
 
 /* tt_io_create() for a thread of ttload; trouble is added when it fails. */
-struct tt_io *tt_load_io(const struct tt_load *load, uint32_t sockets, struct tt_trouble *trouble);
+struct tt_io *tt_load_io(const struct tt_load *load, uint32_t sockets, bool apart,
+                         struct tt_trouble *trouble);
 
 static inline void tt_counter_add(_Atomic uint64_t *counter, uint64_t n)
 {

@@ -178,7 +178,7 @@ static void run(struct tt_publisher *p, struct tt_io *io)
 static void *thread_main(void *context)
 {
     struct tt_publisher *p = context;
-    struct tt_io *io = tt_load_io(p->load, p->count_, &p->trouble);
+    struct tt_io *io = tt_load_io(p->load, p->count_, false, &p->trouble);
     if (io != NULL) {
         p->io_name = tt_io_name(io);
         run(p, io);
