@@ -21,7 +21,7 @@ const o = options({
 const core = cores();
 /* What is not tried here is bounded tightly, so that the bound says something. */
 const tight = ['--channels-max=2000', '--idempotency-keys-max=1000', '--tail-bytes=4MiB', '--log-segment-bytes=16MiB', '--log-retention-bytes=4GiB',
-  '--frame-bytes=8MiB', '--catchup-bytes=16MiB', '--publish-bytes=8MiB', '--connection-bytes=4MiB', '--subscription-bytes=8MiB', `--max-clients=${o.clients + 10}`];
+  '--frame-bytes=8MiB', '--catchup-bytes=32MiB', '--publish-bytes=8MiB', '--connection-bytes=4MiB', '--subscription-bytes=8MiB', `--max-clients=${o.clients + 10}`];
 
 async function run(io, policy) {
   const server = await startBroker(core.measured, [`--io=${io}`, ...tight, ...words(o.broker)]);
