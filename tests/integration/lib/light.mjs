@@ -14,6 +14,8 @@ export class LightClient {
     this.doubled = 0;
     this.controls = [];
     this.rest = '';
+    this.id = this.cursor;
+    this.data = '';
     this.ended = false;
     this.waiters = new Set();
     const head = `GET ${path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n`;
@@ -39,11 +41,19 @@ export class LightClient {
     const lines = (this.rest + text).split('\n');
     this.rest = lines.pop();
     for (const line of lines) {
-      if (line.startsWith('data: {"type":')) this.#event(line);
-      else if (line.startsWith('id: ')) this.cursor = line.slice(4);
+      if (line.startsWith('data: {"type":')) this.data = line;
+      else if (line.startsWith('id: ')) this.id = line.slice(4);
+      else if (line === '') this.#dispatch();
       else if (line.startsWith('event: ') && this.#is_control(line)) this.controls.push(line.slice(7));
     }
     this.#wake();
+  }
+
+  /* What has no empty line behind it did not come: the connection was cut inside. */
+  #dispatch() {
+    this.cursor = this.id;
+    if (this.data !== '') this.#event(this.data);
+    this.data = '';
   }
 
   #is_control(line) {
