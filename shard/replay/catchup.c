@@ -488,11 +488,13 @@ bool tt_replay_step(struct tt_shard *shard, size_t step_bytes, uint64_t until_ns
         size_t used = 0;
         bool full = tt_replay_frames_full(shard);
         looks -= full;
-        if (wants_step(c) && !full)
+        bool wants = wants_step(c);
+        if (wants && !full)
             used = step_client(c, step_bytes);
-        else if (c->indexed != NULL && !tt_catchup_has_room(client) &&
-                 !tt_indexed_waits(c->indexed))
-            tt_indexed_close(&c->indexed); /* others may need the memory */
+        else if (!wants && c->indexed != NULL && !tt_indexed_waits(c->indexed))
+            /* Without room, or while it waits for its socket, for as long as that likes: others may
+             * need the memory. */
+            tt_indexed_close(&c->indexed);
         if (used != 0) time = tt_io_now_ns(shard->io) < until_ns;
         if (client->catchup != c) continue; /* live again, or gone */
         if (TT_UNLIKELY(is_ahead(c))) look_beyond(c);
