@@ -28,11 +28,12 @@ static void put(struct tt_client *client, uint32_t partition, struct tt_frame *f
     f->arrival++;
 }
 
-/* The newest frame, if it may grow. What was offered may have been taken: the completion that says
- * so can stand behind the one that brought this event. */
+/* The newest frame, if it may grow. What was offered, the oldest frames, may have been taken: the
+ * completion that says so can stand behind the one that brought this event. Those behind may grow,
+ * or each event would have the memory of a large frame while the socket takes nothing. */
 static struct tt_frame *growing(const struct tt_client *client, uint32_t partition)
 {
-    if (client->catchup->offers_count != 0) return NULL;
+    if (client->outbox.count <= client->catchup->offers_count) return NULL;
     struct tt_frame *f = tt_outbox_last(&client->outbox);
     if (f == NULL || f->kind != TT_FRAME_EVENTS || f->partition != partition) return NULL;
     return client->outbox.count == 1 && client->outbox.sent != 0 ? NULL : f;

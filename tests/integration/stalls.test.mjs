@@ -138,6 +138,28 @@ for (const policy of process.env.TT_ONLY_ALL ? [] : ['replay', 'conflate', 'disc
     });
 }
 
+broker_test('clients that never read what they missed stay within the memory for catching up',
+  { shards: 1, args: [...tight, '--catchup-bytes=1MiB', '--log-segment-bytes=2MiB'] }, async (broker) => {
+    const sequence = new Sequence();
+    for (let i = 0; i < 20_000; i += 500) {
+      await publish_lines(broker, Array.from({ length: 500 }, (_, k) => sequence.event(`c.${(i + k) % size.channels}`, { payload: { pad } })));
+    }
+    const clients = Array.from({ length: 40 }, (_, i) => new LightClient(broker, `/sse?channels=${own_channels(i)}&from=earliest`));
+    for (const client of clients) client.pause();
+    /* Until their sockets take nothing more. */
+    let sent = -1;
+    await eventually(async () => {
+      const { value, memory } = await figures(broker);
+      const held = value('catchup_bytes');
+      /* Blocks that are being read, half of it at most, become frames before they are let go. */
+      assert.ok(held <= 1.5 * memory.bounds.catchup, `${held} bytes are held, ${memory.bounds.catchup} are the bound`);
+      const before = sent;
+      sent = value('sent_bytes_total');
+      return value('clients{transport="sse",state="catchup"}') === clients.length && sent === before;
+    }, 'all of them to stall');
+    for (const client of clients) client.cut();
+  });
+
 broker_test('clients that all stall at once stay within the memory bound, and some of them are followed to the end',
   { args: [...tight, `--max-clients=${size.all + 10}`], timeout: 40 * patience_ms }, async (broker, t) => {
     const sequence = new Sequence();
