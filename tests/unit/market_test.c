@@ -52,7 +52,9 @@ Test(market, events_are_what_the_demo_page_expects_and_n_has_no_holes)
         json_decref(json);
     }
     cr_assert(trades > COUNT / 5 && trades < COUNT * 3 / 10, "%u", trades);
-    for (unsigned i = 0; i < TT_MARKET_SYMBOLS_MAX - 1; i++) cr_assert(n[i] > 0, "%u is still", i);
+    /* A reader waits for the next event of each channel: none may be silent for long (1 in 400). */
+    for (unsigned i = 0; i < TT_MARKET_SYMBOLS_MAX; i++)
+        cr_assert(n[i] > COUNT / 1000, "%u is still", i);
 }
 
 Test(market, the_same_seed_makes_the_same_market)
