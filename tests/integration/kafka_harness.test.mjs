@@ -99,7 +99,7 @@ test('kafka: what was acknowledged is there after kill -9 and a stop, on the sam
   await assert.rejects(kafka.ends(topic));
   await kafka.start();
   assert.equal(kafka.brokers, before);
-  node.pause();
+  await node.pause();
   const produced = kafka.produce(topic, [{ value: 'while it stood still' }]);
   node.resume();
   await produced;

@@ -62,7 +62,7 @@ test('kafka: hangs: 503 that does not lie, clients are told, and everything goes
     const client = await subscribe(broker, '/sse?from=earliest');
     const before = await post(broker, '/publish', '{"channel":"a","payload":1}');
     assert.equal(before.status, 202, before.text);
-    kafka.nodes[0].pause();
+    await kafka.nodes[0].pause();
     let refused, late, stale;
     try {
       refused = await post(broker, '/publish', '[{"channel":"a","payload":2},{"channel":"a","payload":3}]');

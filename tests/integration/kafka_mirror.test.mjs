@@ -7,7 +7,7 @@ import test from 'node:test';
 import { shared_kafka } from './lib/kafka.mjs';
 import { is_degraded, is_live, metric_sum, parts_of, place_of, start_on, with_broker_on } from './lib/kafka_broker.mjs';
 import { SseClient, subscribe } from './lib/sse.mjs';
-import { eventually, logged, patience_ms } from './lib/wait.mjs';
+import { eventually, logged, patience_ms, stand_still } from './lib/wait.mjs';
 
 const timeout = 10 * patience_ms;
 const cluster = shared_kafka();
@@ -167,7 +167,7 @@ for (const running of [false, true]) {
       let last = 5;
       for (let round = 0, missed = true; missed; round++) {
         assert.ok(round < 10, 'the broker was stopped too late each time');
-        if (running) process.kill(broker.pid, 'SIGSTOP');
+        if (running) await stand_still(broker.pid);
         else await broker.stop();
         /* A broker that hangs may have asked for the first of them; under load Kafka answers that with all of them. */
         await kafka.produce(topic, records(last + 1, last + 1));

@@ -64,7 +64,7 @@ test('kafka: away, publishers get 503 and Retry-After after a bounded wait; what
   await with_broker_on(kafka, [topic], { args: ['--kafka-produce-wait-ms=1s'] }, async (broker) => {
     const client = await subscribe(broker, '/sse?channels=*');
     const ids = [await publish(broker, { channel: 'a', payload: 0 })];
-    kafka.nodes[0].pause();
+    await kafka.nodes[0].pause();
     const answers = await Promise.all(
       Array.from({ length: 8 }, (_, i) => post(broker, '/publish', JSON.stringify({ channel: `c${i}`, payload: i + 1 }), { limit_ms: 2 * patience_ms })),
     );

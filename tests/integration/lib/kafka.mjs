@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 import kafkajs from 'kafkajs';
 import { temporary_directory } from './broker.mjs';
 import { make_certificates } from './kafka_tls.mjs';
-import { eventually, patience_ms, within } from './wait.mjs';
+import { eventually, patience_ms, stand_still, within } from './wait.mjs';
 
 const script = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../../tools/kafka');
 const host = '127.0.0.1';
@@ -98,8 +98,8 @@ class Node {
     await this.#end();
   }
 
-  pause() {
-    this.process.child.kill('SIGSTOP');
+  async pause() {
+    await stand_still(this.process.child.pid);
   }
 
   resume() {
