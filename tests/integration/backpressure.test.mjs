@@ -111,7 +111,7 @@ broker_test('a client that takes no byte for --stall-ms is closed', { args: [...
   await client.closed();
   /* It resumes where no time limit depends on how busy this machine is. */
   await broker.stop();
-  await broker.restart({ args: small });
+  await broker.restart({ args: ['--stall-ms=1h'] });
   const again = await subscribe(broker, '/sse?channels=c', { keep: client, ...own });
   await again.when(() => own.counter.newest('c') === sequence.newest('c'), 'the rest', 60_000);
   own.counter.assert_exact();

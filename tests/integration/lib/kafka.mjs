@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 import kafkajs from 'kafkajs';
 import { temporary_directory } from './broker.mjs';
 import { make_certificates } from './kafka_tls.mjs';
-import { eventually, patience_ms, stand_still, within } from './wait.mjs';
+import { eventually, pass_ms, patience_ms, stand_still, within } from './wait.mjs';
 
 const script = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../../tools/kafka');
 const host = '127.0.0.1';
@@ -269,12 +269,18 @@ export class Kafka {
 
   /** Runs `use(admin)` with an administrator's connection of its own. */
   async admin(use, options) {
-    const admin = this.client(options).admin();
-    try {
-      await admin.connect();
-      return await use(admin);
-    } finally {
-      await admin.disconnect();
+    for (let tries = 1; ; tries++) {
+      const admin = this.client(options).admin();
+      try {
+        await admin.connect();
+        return await use(admin);
+      } catch (error) {
+        /* Nodes that have just come name a controller before they list it; nothing was asked of it yet. */
+        if (error.name !== 'KafkaJSBrokerNotFound' || tries === 100) throw error;
+      } finally {
+        await admin.disconnect();
+      }
+      await pass_ms(50);
     }
   }
 
