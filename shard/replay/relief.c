@@ -43,20 +43,36 @@ static void drop_batches(struct tt_shard *shard)
     }
 }
 
-/* A batch that was begun has to be sent whole. Where those alone fill the memory, so many of their
- * clients are closed that the others get on; they resume by cursor. The memory comes back when
- * their connections have ended, a little later. */
+/* What closing the client would free. */
+static size_t held_while_silent(const struct tt_client *client)
+{
+    if (client->state != TT_CLIENT_CATCHUP || client->outbox.count == 0 ||
+        !tt_exchange_blocked(&client->exchange) || silent_ms(client) <= SILENT_MS_CLOSED_AFTER)
+        return 0;
+    size_t bytes = 0;
+    struct tt_outbox_walk walk = {0};
+    for (struct tt_frame *f; (f = tt_outbox_walk(&client->outbox, &walk)) != NULL;)
+        if (f->memory_ == &client->shard->replay_frames) bytes += f->allocated_;
+    return bytes;
+}
+
+/* A batch that was begun has to be sent whole. Where those fill the memory, so many of their
+ * clients are closed that the others get on; they resume by cursor. Where it is full of what others
+ * hold, who take it, closing them would help nobody. The memory comes back when their connections
+ * have ended, a little later. */
 static void close_silent(struct tt_shard *shard)
 {
-    size_t left = shard->replay_frames.bytes;
-    for (uint32_t s = tt_pool_next(&shard->clients, 0);
-         s != TT_SLOT_NONE && left > tt_replay_frames_max(shard) / 4 * 3;
+    size_t max = tt_replay_frames_max(shard), silent = 0, left = shard->replay_frames.bytes;
+    for (uint32_t s = tt_pool_next(&shard->clients, 0); s != TT_SLOT_NONE;
+         s = tt_pool_next(&shard->clients, s + 1))
+        silent += held_while_silent(tt_pool_at(&shard->clients, s));
+    if (silent < max / 2) return;
+    for (uint32_t s = tt_pool_next(&shard->clients, 0); s != TT_SLOT_NONE && left > max / 4 * 3;
          s = tt_pool_next(&shard->clients, s + 1)) {
         struct tt_client *client = tt_pool_at(&shard->clients, s);
-        if (client->state != TT_CLIENT_CATCHUP || client->outbox.count == 0 ||
-            !tt_exchange_blocked(&client->exchange) || silent_ms(client) <= SILENT_MS_CLOSED_AFTER)
-            continue;
-        left -= client->outbox.bytes < left ? client->outbox.bytes : left;
+        size_t held = held_while_silent(client);
+        if (held == 0) continue;
+        left -= held < left ? held : left;
         tt_client_abort(client, TT_CLOSE_SLOW);
     }
 }
