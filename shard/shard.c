@@ -490,8 +490,12 @@ static bool catch_up(struct tt_shard *shard)
     if (share_ns == 0) return true;
     uint64_t until_ns = now_ns + share_ns;
     size_t step = share_ns < CATCHUP_NS_MAX ? TT_PULL_BYTES_MAX / 4 : TT_PULL_BYTES_MAX;
-    bool more = tt_replay_step(shard, step, until_ns);
+    bool more = true;
+    /* First what was made before: else the steps take all the time, and what waits for its turn to
+     * be sent has all the memory. */
     flush_bulk(shard, step, until_ns);
+    if (tt_io_now_ns(shard->io) < until_ns) more = tt_replay_step(shard, step, until_ns);
+    if (tt_io_now_ns(shard->io) < until_ns) flush_bulk(shard, step, until_ns);
     if (tt_replay_waiting(shard) && tt_io_now_ns(shard->io) < until_ns) {
         more = tt_replay_step(shard, step, until_ns);
         flush_bulk(shard, step, until_ns);
