@@ -232,6 +232,12 @@ bool tt_exchange_blocked(const struct tt_exchange *x)
     return x->connection->blocked;
 }
 
+bool tt_exchange_reads(const struct tt_exchange *x)
+{
+    TT_ASSERT(x->connection != NULL);
+    return x->connection->reads;
+}
+
 void tt_exchange_resume_body(struct tt_exchange *x)
 {
     struct tt_connection *c = x->connection;

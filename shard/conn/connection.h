@@ -85,6 +85,7 @@ struct tt_connection {
     unsigned ended : 1;     /* the peer has ended its side */
     unsigned sending : 1;   /* a send is queued or its completion is to come */
     unsigned blocked : 1;   /* the socket is full; waits for writability */
+    unsigned reads : 1;     /* it was full, and had room again */
     /* the request */
     unsigned head_only : 1; /* HEAD */
     unsigned http10 : 1;

@@ -99,5 +99,6 @@ void tt_plain_writable(struct tt_connection *c, const struct tt_done *done)
         tt_connection_close(c, TT_CLOSE_RESET, true);
         return;
     }
+    c->reads = true;
     tt_connection_link(c);
 }

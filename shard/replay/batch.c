@@ -6,6 +6,7 @@
 #include "shard/fanout/fanout.h"
 #include "shard/replay/replay_internal.h"
 
+#define LEAST_BYTES   (1u << 10) /* of a frame where memory is short */
 #define FIRST_BYTES   (4u << 10) /* of the first frame; the next ones are four times as large */
 #define FRAMING_BYTES (TT_SSE_FIXED_HEAD_BYTES + 2u)
 
@@ -45,6 +46,11 @@ static size_t larger(size_t bytes)
     return bytes * 4 < TT_PULL_BYTES_MAX ? bytes * 4 : TT_FRAME_BATCH_BYTES;
 }
 
+static size_t smaller(size_t bytes)
+{
+    return bytes == TT_FRAME_BATCH_BYTES ? TT_PULL_BYTES_MAX / 4 : bytes / 4;
+}
+
 enum tt_status tt_batch_put(struct tt_client *client, uint32_t partition, uint64_t settled,
                             const struct tt_placed_event *placed)
 {
@@ -66,6 +72,8 @@ enum tt_status tt_batch_put(struct tt_client *client, uint32_t partition, uint64
         }
     }
     size_t bytes = c->batch_bytes == 0 ? FIRST_BYTES : c->batch_bytes;
+    while (bytes > LEAST_BYTES && bytes > tt_replay_share(client, TT_REPLAY_FRAME_PART))
+        bytes = smaller(bytes);
     while (bytes < TT_FRAME_BATCH_BYTES && bytes - sizeof *f < most + FRAMING_BYTES)
         bytes = larger(bytes);
     size_t capacity = bytes - sizeof *f;

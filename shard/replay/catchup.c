@@ -430,6 +430,16 @@ static bool wants_step(const struct tt_catchup *c)
     return false;
 }
 
+/* Without room, or while it waits for its socket, for as long as that likes: others may need the
+ * memory. */
+static void let_go(struct tt_catchup *c)
+{
+    if (c->indexed != NULL && !tt_indexed_waits(c->indexed)) tt_indexed_close(&c->indexed);
+    if (c->client->state == TT_CLIENT_CATCHUP && c->reader != NULL &&
+        tt_segments_ready(c->reader) && tt_replay_waits_for_socket(c->client))
+        tt_segments_forget(&c->reader);
+}
+
 static bool is_ahead(const struct tt_catchup *c)
 {
     if (c->client->state != TT_CLIENT_CATCHUP) return false;
@@ -491,10 +501,8 @@ bool tt_replay_step(struct tt_shard *shard, size_t step_bytes, uint64_t until_ns
         bool wants = wants_step(c);
         if (wants && !full)
             used = step_client(c, step_bytes);
-        else if (!wants && c->indexed != NULL && !tt_indexed_waits(c->indexed))
-            /* Without room, or while it waits for its socket, for as long as that likes: others may
-             * need the memory. */
-            tt_indexed_close(&c->indexed);
+        else if (!wants)
+            let_go(c);
         if (used != 0) time = tt_io_now_ns(shard->io) < until_ns;
         if (client->catchup != c) continue; /* live again, or gone */
         if (TT_UNLIKELY(is_ahead(c))) look_beyond(c);

@@ -35,12 +35,6 @@ struct tt_replay {
     uint64_t *first_offset;    /* and its offset */
 };
 
-/* The client can be given more. */
-static inline bool tt_catchup_has_room(const struct tt_client *client)
-{
-    if (TT_UNLIKELY(client->conflate != NULL)) return tt_conflate_room(client->conflate);
-    return client->outbox.bytes < TT_PULL_BYTES_MAX && client->outbox.count < 4096;
-}
 /* Gives the client one record of the log. False: its outbox has no more room (or it is closing). */
 bool tt_catchup_take_record(struct tt_client *client, uint32_t partition,
                             const struct tt_record *record);
@@ -51,19 +45,44 @@ void tt_catchup_expired(struct tt_client *client, uint32_t partition);
 
 /* The memory for catching up is one sum, of frames and of blocks. Blocks have half of it at most,
  * and frames what blocks leave, which is half at least: so whoever holds blocks can make frames of
- * them, and neither waits for the other. (What snapshots ask with is no part of blocks' half: they
- * must not wait for themselves.) Over it are at most what one step makes, and the lists that
- * snapshots ask with. */
+ * them, and neither waits for the other. An eighth is kept for blocks: frames that stay, because
+ * nobody reads them, must not leave too little for a block and yet not be full (relief.c). (What
+ * snapshots ask with is no part of blocks' half: they must not wait for themselves.) Over it are at
+ * most what one step makes, and the lists that snapshots ask with. */
 
 /* So much may frames have now. */
 static inline size_t tt_replay_frames_max(const struct tt_shard *shard)
 {
     size_t max = shard->replay_frames.bytes_max, blocks = shard->replay->block_bytes;
+    if (blocks < max / 8) blocks = max / 8;
     return max - (blocks < max / 2 ? blocks : max / 2);
 }
 static inline bool tt_replay_frames_full(const struct tt_shard *shard)
 {
     return shard->replay_frames.bytes > tt_replay_frames_max(shard);
+}
+/* What a client that has not shown yet that it reads may be given of what is left: its largest
+ * frame, or what waits for its socket in all. A frame that was begun has to stay until it was sent
+ * whole, so where many do not read it is the size of frames that says how many of them there is
+ * memory for. */
+static inline size_t tt_replay_share(const struct tt_client *client, unsigned part)
+{
+    const struct tt_shard *shard = client->shard;
+    if (tt_exchange_reads(&client->exchange)) return SIZE_MAX;
+    size_t max = tt_replay_frames_max(shard), held = shard->replay_frames.bytes;
+    return held < max ? (max - held) / part : 0;
+}
+#define TT_REPLAY_FRAME_PART 128u
+#define TT_REPLAY_ROOM_PART  32u
+#define TT_REPLAY_ROOM_MIN   (4u << 10)
+
+/* The client can be given more. */
+static inline bool tt_catchup_has_room(const struct tt_client *client)
+{
+    if (TT_UNLIKELY(client->conflate != NULL)) return tt_conflate_room(client->conflate);
+    if (client->outbox.bytes < TT_REPLAY_ROOM_MIN) return client->outbox.count < 4096;
+    return client->outbox.bytes < TT_PULL_BYTES_MAX && client->outbox.count < 4096 &&
+           client->outbox.bytes < tt_replay_share(client, TT_REPLAY_ROOM_PART);
 }
 /* There is room for so many bytes more of blocks. (A record that is large for this memory is read
  * all the same.) */

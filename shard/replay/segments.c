@@ -352,6 +352,11 @@ static void block_read(struct tt_file_read *read, int32_t result)
     } else {
         reader->ended = result == 0;
         reader->got += (size_t)result;
-        (void)take_block(s, reader);
+        if (!tt_replay_frames_full(s->shard)) {
+            (void)take_block(s, reader);
+        } else {
+            reader->ready = true; /* frames of all blocks at once would be too many */
+            tt_catchup_wake(reader->client);
+        }
     }
 }

@@ -45,9 +45,13 @@ Test(replay_memory, neither_side_waits_for_what_the_other_one_holds)
     cr_expect(!tt_replay_frames_full(&shard));
     hold(MAX / 2, MAX / 2, 0);
     cr_expect(!tt_replay_frames_full(&shard), "a half is theirs");
-    hold(MAX, 0, 0);
-    cr_expect(!tt_replay_frames_full(&shard), "without blocks, the whole");
-    cr_expect(!tt_replay_has_memory(&shard, 1));
+    hold(MAX / 8 * 7, 0, 0);
+    cr_expect(!tt_replay_frames_full(&shard), "without blocks, nearly the whole");
+    /* Frames that nobody takes are full, and relieved, before there is no room for a block. */
+    hold(MAX / 8 * 7 + 1, 0, 0);
+    cr_expect(tt_replay_frames_full(&shard));
+    hold(MAX / 8 * 7, 0, 0);
+    cr_expect(tt_replay_has_memory(&shard, MAX / 8));
     /* A snapshot that holds more than a half of it can still read what it asks for. */
     hold(0, 0, MAX / 4 * 3);
     cr_expect(tt_replay_has_memory(&shard, MAX / 8));
