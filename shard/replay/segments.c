@@ -352,11 +352,11 @@ static void block_read(struct tt_file_read *read, int32_t result)
     } else {
         reader->ended = result == 0;
         reader->got += (size_t)result;
-        if (!tt_replay_frames_full(s->shard)) {
-            (void)take_block(s, reader);
-        } else {
+        if (reader->client->state == TT_CLIENT_CATCHUP && tt_replay_frames_full(s->shard)) {
             reader->ready = true; /* frames of all blocks at once would be too many */
             tt_catchup_wake(reader->client);
+        } else {
+            (void)take_block(s, reader); /* (or lets it go, of a client that closes) */
         }
     }
 }
