@@ -85,7 +85,7 @@ static void relieve_snapshots(struct tt_shard *shard)
          s = tt_pool_next(&shard->clients, s + 1)) {
         struct tt_client *client = tt_pool_at(&shard->clients, s);
         if (client->state == TT_CLIENT_SNAPSHOT && tt_snapshot_is_stuck(client->catchup->snapshot))
-            tt_client_finish(client, TT_CLOSE_SLOW, NULL);
+            tt_client_abort(client, TT_CLOSE_SLOW);
     }
 }
 

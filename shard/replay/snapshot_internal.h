@@ -44,7 +44,7 @@ struct tt_snapshot {
     bool waiting;   /* for an answer, a search or a read */
     bool again;     /* the batch is what was gone the first time */
     uint8_t tries;
-    uint32_t given_ms; /* low bits of the shard's clock when something was queued last */
+    uint32_t given_ms; /* low bits of the shard's clock when a value was queued behind nothing */
     uint32_t part;     /* of client->catchup */
     uint32_t ask;      /* the batch begins with this one */
     uint32_t next_ask; /* the one behind it does with this one */

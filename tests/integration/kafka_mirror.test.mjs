@@ -6,6 +6,7 @@ import path from 'node:path';
 import test from 'node:test';
 import { shared_kafka } from './lib/kafka.mjs';
 import { is_degraded, is_live, metric_sum, parts_of, place_of, start_on, with_broker_on } from './lib/kafka_broker.mjs';
+import { seeded } from './lib/random.mjs';
 import { SseClient, subscribe } from './lib/sse.mjs';
 import { eventually, logged, patience_ms, stand_still } from './lib/wait.mjs';
 
@@ -155,6 +156,41 @@ for (const running of [false, true]) {
     });
   });
 }
+
+test('kafka: from=<ms> begins at the first record of that time or later, also where times go backwards', { timeout }, async (t) => {
+  const kafka = await cluster();
+  const topic = await kafka.create_topic('times');
+  const own = seeded(t);
+  /* Clocks of producers that differ, are set back, and run ahead; so many records that most are not in memory. */
+  const began = Date.now() - 3_600_000;
+  const times = numbers(0, 2999).map((n) => began + n * 1000 + own.between(-200_000, 200_000) - (n > 1500 && n < 1800 ? 1_000_000 : 0));
+  const pad = 'x'.repeat(2000);
+  for (let from = 0; from < times.length; from += 500) {
+    await kafka.produce(topic, times.slice(from, from + 500).map((time, i) => ({ key: 'c', value: JSON.stringify({ n: from + i, pad }), timestamp: String(time) })));
+  }
+  const args = ['--kafka-backfill=all', '--tail-bytes=2MiB', '--log-segment-bytes=2MiB'];
+  await with_broker_on(kafka, [topic], { args }, async (broker) => {
+    for (let round = 0; round < 2; round++) {
+      for (const ms of [0, times[0], ...numbers(1, 30).map(() => began + own.between(0, 3_000_000)), Math.max(...times)]) {
+        const first = times.findIndex((time) => time >= ms);
+        const expected = numbers(first, Math.min(first + 5, times.length - 1));
+        const client = await subscribe(broker, `/sse?channels=c&from=${ms}`);
+        await client.received(expected.length);
+        assert.deepEqual(client.events.slice(0, expected.length).map(({ json }) => json.payload.n), expected, `from=${ms}, the log began at ${began}`);
+        client.cut();
+      }
+      const live = await subscribe(broker, `/sse?channels=c&from=${Math.max(...times) + 1}`);
+      await kafka.produce(topic, [{ key: 'c', value: `{"n":${times.length}}`, timestamp: String(Math.max(...times)) }]);
+      times.push(Math.max(...times));
+      await kafka.produce(topic, [{ key: 'c', value: `{"n":${times.length}}`, timestamp: String(Math.max(...times) + 1) }]);
+      times.push(Math.max(...times) + 1);
+      await live.when((c) => c.events.some(({ json }) => json.payload.n === times.length - 1), 'the newest');
+      live.cut();
+      await broker.stop();
+      await broker.restart();
+    }
+  });
+});
 
 for (const running of [false, true]) {
   test(`kafka: Kafka's retention has gone past ${running ? 'a broker that hung' : 'the mirror'}: old cursors expire`, { timeout }, async () => {
