@@ -100,7 +100,7 @@ dashboard_test('figures appear, and nothing jumps', {}, async ({ broker, page })
     assert.deepEqual(await page.evaluate(() => globalThis.shifts), []);
   });
   const full = await page.$eval('#rows tr', (row) => row.getBoundingClientRect().height);
-  assert.equal(await text(page, 'count-live'), '20');
+  await page.waitForFunction(() => document.getElementById('count-live').textContent === '20');
   assert.equal(await text(page, 'lamp-text'), 'Ready');
   assert.match(await text(page, 'about'), new RegExp(`${broker.io} · history ${broker.history}`));
   assert.match(await text(page, 'resident'), /iB$/);
