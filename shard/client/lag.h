@@ -49,6 +49,12 @@ bool tt_lag_holds(struct tt_client *client);
 /* An event is about to be queued for it from the log. False: it is too old; the client skips at the
  * next step, and is read nothing until then. */
 bool tt_lag_reads(struct tt_client *client, uint32_t partition, const struct tt_event *event);
+/* It is to skip: from where it stands, so nothing may be read for it. */
+static inline bool tt_lag_skips(const struct tt_client *client)
+{
+    const struct tt_lag *lag = tt_lag_of(client);
+    return lag != NULL && tt_node_linked(&lag->node);
+}
 
 /* A live event on one of its channels was not queued: it is read later, or is not for it. */
 void tt_lag_missed(struct tt_client *client, uint32_t partition,

@@ -5,6 +5,7 @@
 #include "proto/base/list.h"
 #include "proto/wire/sse_frame.h"
 #include "shard/client/conflate.h"
+#include "shard/client/lag.h"
 #include "shard/replay/files.h"
 #include "shard/replay/segments.h"
 #include "shard/replay/views.h"
@@ -79,6 +80,7 @@ static inline size_t tt_replay_share(const struct tt_client *client, unsigned pa
 /* The client can be given more. */
 static inline bool tt_catchup_has_room(const struct tt_client *client)
 {
+    if (TT_UNLIKELY(client->extra != NULL) && tt_lag_skips(client)) return false;
     if (TT_UNLIKELY(client->conflate != NULL)) return tt_conflate_room(client->conflate);
     if (client->outbox.bytes < TT_REPLAY_ROOM_MIN) return client->outbox.count < 4096;
     return client->outbox.bytes < TT_PULL_BYTES_MAX && client->outbox.count < 4096 &&
