@@ -17,7 +17,7 @@ for (const [what, args] of [
   ['events larger than a receive', ['--event-bytes=100KiB', '--rate=20']],
 ]) {
   test(`a good run: ${what}`, async () => {
-    const { code, report } = await measured(new Fake({}), args);
+    const { code, report } = await measured(new Fake({}), [...args, '--drain=30s']);
     assert.deepEqual(report.failures, []);
     assert.equal(code, 0);
     assert.ok(report.total.published > 0);

@@ -34,7 +34,7 @@ for (const [what, by, counted] of [
     const resume = (next) => (done || next < 20 ? next : ((done = true), next + by));
     const fake = new Fake({ resume });
     /* The place that it resumes from wrongly must exist: events come while it is away. */
-    const { code, report } = await measured(fake, [...one, ...cut, '--reconnect-wait=50ms', '--drain=500ms']);
+    const { code, report } = await measured(fake, [...one, ...cut, '--reconnect-wait=50ms', '--duration=1s', '--drain=500ms']);
     assert.equal(code, 1);
     for (const [name, count] of Object.entries(counted)) assert.equal(report.total[name], count);
     assert.match(report.failures.join('\n'), new RegExp(`1 deliveries ${what}`));
@@ -44,7 +44,7 @@ for (const [what, by, counted] of [
 test('events out of order behind a resume are found', async () => {
   let held = null;
   let done = false;
-  const deliver = (stream, [frame]) => {
+  const deliver = (stream, frames) => frames.forEach((frame) => {
     if (stream.resumed && !done && held === null) {
       held = frame;
       return;
@@ -52,8 +52,8 @@ test('events out of order behind a resume are found', async () => {
     stream.write(frame + (held ?? ''));
     if (held !== null) done = true;
     held = null;
-  };
-  const { code, report } = await measured(new Fake({ deliver }), [...one, ...cut, '--drain=500ms']);
+  });
+  const { code, report } = await measured(new Fake({ deliver }), [...one, ...cut, '--reconnect-every=400ms', '--duration=2s', '--drain=500ms']);
   assert.equal(code, 1);
   assert.equal(report.total.reordered, 1);
 });
@@ -97,11 +97,11 @@ for (const [what, deliver, args, message] of [
 
 test('conflating: an older event behind a newer one fails the run', async () => {
   let first = null;
-  const deliver = (stream, [frame]) => {
+  const deliver = (stream, frames) => frames.forEach((frame) => {
     first ??= frame;
     stream.write(frame === first ? '' : first === '' ? frame : frame + first);
     if (frame !== first) first = '';
-  };
+  });
   const { code, report } = await measured(new Fake({ deliver }), [...one, '--policy=conflate']);
   assert.equal(code, 1);
   assert.equal(report.total.reordered, 1);

@@ -260,6 +260,8 @@ static void run(struct tt_engine *e, struct tt_io *io)
         }
         e->now_ns_ = tt_io_now_ns(io);
     }
+    /* A thread that got no time while the run drained has not seen yet what was published. */
+    e->published_ = atomic_load_explicit(&e->load->published, memory_order_acquire);
     for (uint32_t i = 0; e->published_ != NULL && i < e->count; i++) {
         tt_proof_finish(&e->proof_, &e->clients_[i].proof, e->first + i, e->published_, &e->end);
     }
