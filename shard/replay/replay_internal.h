@@ -75,16 +75,27 @@ static inline size_t tt_replay_share(const struct tt_client *client, unsigned pa
 }
 #define TT_REPLAY_FRAME_PART 128u
 #define TT_REPLAY_ROOM_PART  32u
-#define TT_REPLAY_ROOM_MIN   (4u << 10)
+#define TT_REPLAY_ROOM_MIN   (1u << 10)
 
+/* The outbox may have more of what was read. */
+static inline bool tt_replay_outbox_has_room(const struct tt_client *client)
+{
+    if (client->outbox.bytes < TT_REPLAY_ROOM_MIN) return client->outbox.count < 4096;
+    return client->outbox.bytes < TT_PULL_BYTES_MAX && client->outbox.count < 4096 &&
+           client->outbox.bytes < tt_replay_share(client, TT_REPLAY_ROOM_PART);
+}
 /* The client can be given more. */
 static inline bool tt_catchup_has_room(const struct tt_client *client)
 {
     if (TT_UNLIKELY(client->extra != NULL) && tt_lag_skips(client)) return false;
     if (TT_UNLIKELY(client->conflate != NULL)) return tt_conflate_room(client->conflate);
-    if (client->outbox.bytes < TT_REPLAY_ROOM_MIN) return client->outbox.count < 4096;
-    return client->outbox.bytes < TT_PULL_BYTES_MAX && client->outbox.count < 4096 &&
-           client->outbox.bytes < tt_replay_share(client, TT_REPLAY_ROOM_PART);
+    return tt_replay_outbox_has_room(client);
+}
+/* More than half of the memory is used: who cannot go on now keeps no more than it must. */
+static inline bool tt_replay_is_short(const struct tt_shard *shard)
+{
+    return shard->replay_frames.bytes + shard->replay->block_bytes >
+           shard->replay_frames.bytes_max / 2;
 }
 /* There is room for so many bytes more of blocks. (A record that is large for this memory is read
  * all the same.) */

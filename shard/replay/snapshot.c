@@ -99,9 +99,19 @@ void tt_snapshot_wake(void *owner)
 
 /* ---- reading ---- */
 
+/* What is queued cannot be dropped and read again. So where frames are many, a client is given
+ * little at a time, and nothing while its socket is full. */
 static bool has_room(const struct tt_client *client)
 {
-    return client->outbox.bytes < TT_PULL_BYTES_MAX && client->outbox.count < 4096;
+    const struct tt_shard *shard = client->shard;
+    size_t max = tt_replay_frames_max(shard), held = shard->replay_frames.bytes;
+    if (held > max / 2 && client->outbox.bytes >= TT_REPLAY_ROOM_MIN) {
+        size_t left = held < max ? max - held : 0;
+        if (tt_exchange_blocked(&client->exchange) ||
+            client->outbox.bytes >= left / TT_REPLAY_FRAME_PART)
+            return false;
+    }
+    return tt_replay_outbox_has_room(client);
 }
 
 static bool is_wanted(const struct tt_snapshot *s, const struct tt_event *event, uint64_t hash)
@@ -149,31 +159,45 @@ static void gone(struct tt_snapshot *s, const struct tt_lookup_item *item)
         s->gone[s->gone_count++] = item->hash;
 }
 
+static bool open_places(struct tt_snapshot *s)
+{
+    if (s->places != NULL || s->items_given == s->items_count) return true;
+    s->items_opened = s->items_given;
+    return tt_places_open(&s->places, s->shard, tt_snapshot_partition(s),
+                          s->items + s->items_opened, s->items_count - s->items_opened,
+                          tt_snapshot_wake, s) == TT_OK;
+}
+
 static size_t read_items(struct tt_snapshot *s, size_t budget)
 {
     struct tt_client *client = s->client;
     size_t used = 1;
-    if (s->places == NULL && s->items_count != 0 &&
-        tt_places_open(&s->places, s->shard, tt_snapshot_partition(s), s->items, s->items_count,
-                       tt_snapshot_wake, s) != TT_OK)
-        return 0; /* in a later turn */
+    if (!open_places(s)) return 0; /* in a later turn */
     enum tt_status status = s->places == NULL ? TT_END : TT_OK;
-    while (status != TT_END && used < budget && has_room(client) &&
-           client->state == TT_CLIENT_SNAPSHOT) {
+    bool room = true;
+    while (status != TT_END && used < budget && client->state == TT_CLIENT_SNAPSHOT &&
+           (room = has_room(client))) {
         uint32_t index;
         struct tt_record record;
         status = tt_places_next(s->places, &index, &record);
-        if (status == TT_OK) {
-            used += record.length;
-            give(s, &s->items[index], &record);
-        } else if (status == TT_ENOENT) {
-            used += sizeof record;
-            gone(s, &s->items[index]);
-        } else if (status == TT_FULL) {
+        if (status == TT_FULL) {
             s->waiting = true;
             return used;
         }
+        if (status == TT_END) break;
+        const struct tt_lookup_item *item = &s->items[s->items_opened + index];
+        s->items_given = s->items_opened + index + 1;
+        if (status == TT_OK) {
+            used += record.length;
+            give(s, item, &record);
+        } else {
+            used += sizeof record;
+            gone(s, item);
+        }
     }
+    /* Others may need what was read ahead of a client that has not shown that it reads. */
+    if (!room && tt_replay_is_short(s->shard) && !tt_exchange_reads(&client->exchange))
+        tt_places_close(&s->places);
     if (status != TT_END) return used;
     tt_places_close(&s->places);
     tt_snapshot_drop_items(s);

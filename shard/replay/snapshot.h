@@ -26,6 +26,8 @@
 struct tt_snapshot;
 
 #define TT_SNAPSHOT_BATCH_CHANNELS 1024u /* of one question for values */
+#define TT_SNAPSHOT_BATCH_LEAST    32u   /* the same, where memory is short */
+#define TT_SNAPSHOT_LIST_PART      16u   /* one part in so many of what is left for lists */
 #define TT_SNAPSHOT_BATCH_EVENTS   4096u /* of one answer with last=N; at least one channel's */
 #define TT_SNAPSHOT_LAST_MAX       10000u /* last=N: events of each partition; over it: told by gap */
 

@@ -47,7 +47,7 @@ void tt_snapshot_drop_items(struct tt_snapshot *s)
 {
     give_back(s, s->items, s->items_max, sizeof *s->items);
     s->items = NULL;
-    s->items_count = s->items_max = 0;
+    s->items_count = s->items_max = s->items_given = s->items_opened = 0;
 }
 
 /* ---- asking ---- */
@@ -95,6 +95,12 @@ static uint32_t items_room(const struct tt_snapshot *s, uint32_t channels, bool 
     return by_pattern || next != s->asks_count || all > most ? most : (uint32_t)all;
 }
 
+/* Of all lists: a quarter, so that those that have an answer can read what it names. */
+static size_t lists_max(const struct tt_shard *shard)
+{
+    return shard->replay_frames.bytes_max / 4;
+}
+
 static enum tt_status prepare(struct tt_snapshot *s, uint32_t channels, uint32_t each,
                               bool by_pattern)
 {
@@ -104,7 +110,9 @@ static enum tt_status prepare(struct tt_snapshot *s, uint32_t channels, uint32_t
     size_t need = channels * sizeof *l->channels +
                   ((size_t)channels * each + room) * sizeof(struct tt_lookup_item);
     /* Without room still one at a time, so that everybody gets on. */
-    if (!tt_replay_has_memory(shard, need) && shard->replay->snapshot_bytes != s->counted) {
+    size_t others = shard->replay->snapshot_bytes - s->counted;
+    bool room_for_it = others + need <= lists_max(shard) && tt_replay_has_memory(shard, need);
+    if (!room_for_it && others != 0) {
         shard->replay->starved = true;
         return TT_FULL;
     }
@@ -137,6 +145,18 @@ static void send(struct tt_snapshot *s)
     tt_lookup_ask(s->shard, &s->request);
 }
 
+/* Channels of one question for values. What it finds is kept until the client has taken it, so the
+ * less is left of what lists may have, the shorter they are. */
+static uint32_t batch_channels(const struct tt_snapshot *s)
+{
+    size_t max = lists_max(s->shard), others = s->shard->replay->snapshot_bytes - s->counted;
+    size_t left = others < max ? max - others : 0;
+    size_t each = sizeof(struct tt_lookup_channel) + 2 * sizeof(struct tt_lookup_item);
+    size_t n = left / TT_SNAPSHOT_LIST_PART / each;
+    if (n > TT_SNAPSHOT_BATCH_CHANNELS) return TT_SNAPSHOT_BATCH_CHANNELS;
+    return n < TT_SNAPSHOT_BATCH_LEAST ? TT_SNAPSHOT_BATCH_LEAST : (uint32_t)n;
+}
+
 /* Asks for the batch that begins at asks[ask], key. */
 static void ask_batch(struct tt_snapshot *s)
 {
@@ -144,7 +164,7 @@ static void ask_batch(struct tt_snapshot *s)
     const struct tt_snapshot_ask *a = &s->asks[s->ask];
     bool by_pattern = a->pattern.kind != TT_PATTERN_EXACT;
     uint32_t each = s->last == 0 ? 1 : s->last;
-    uint32_t max = s->last == 0 ? TT_SNAPSHOT_BATCH_CHANNELS : TT_SNAPSHOT_BATCH_EVENTS / s->last;
+    uint32_t max = s->last == 0 ? batch_channels(s) : TT_SNAPSHOT_BATCH_EVENTS / s->last;
     uint32_t next = s->ask + 1;
     if (!by_pattern) max = exact_asks(s, s->ask, max, NULL, &next);
     if (prepare(s, max, each, by_pattern) != TT_OK) return; /* in a later turn */

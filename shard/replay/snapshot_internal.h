@@ -35,6 +35,8 @@ struct tt_snapshot {
     struct tt_lookup_item *items; /* of the batch; with last: what the partition has so far */
     uint32_t items_count;
     uint32_t items_max;
+    uint32_t items_given; /* of them; places began at items_opened */
+    uint32_t items_opened;
     uint64_t *gone; /* hashes of values whose places were gone; null: none */
     uint32_t gone_count;
     size_t counted; /* in block_bytes */

@@ -182,6 +182,25 @@ broker_test('clients that never read what they missed do not keep others from wh
     for (const client of [...stalled, reader]) client.cut();
   });
 
+broker_test('clients that never read their snapshot do not keep others from theirs',
+  { shards: 1, args: [...tight, '--catchup-bytes=1MiB', '--log-segment-bytes=2MiB'], timeout: 4 * patience_ms }, async (broker) => {
+    const sequence = new Sequence();
+    for (let i = 0; i < 2000; i += 500) {
+      await publish_lines(broker, Array.from({ length: 500 }, (_, k) => sequence.event(`c.${i + k}`, { payload: { pad: pad.repeat(4) } })));
+    }
+    const stalled = [];
+    for (let i = 0; i < 300; i++) {
+      const client = new LightClient(broker, '/sse?channels=*&from=snapshot');
+      client.pause();
+      stalled.push(client);
+    }
+    await eventually(async () => (await figures(broker)).value('clients{transport="sse",state="snapshot"}') > 0, 'some of them to be there');
+    const reader = await LightClient.open(broker, '/sse?channels=*&from=snapshot');
+    await reader.when(() => reader.ended || reader.controls.includes('snapshot-end'), 'the end of its snapshot', patience_ms);
+    assert.ok(!reader.ended, `it was ended: ${reader.controls}`);
+    for (const client of [...stalled, reader]) client.cut();
+  });
+
 broker_test('clients that all stall at once stay within the memory bound, and some of them are followed to the end',
   { args: [...tight, `--max-clients=${size.all + 10}`], timeout: 40 * patience_ms }, async (broker, t) => {
     const sequence = new Sequence();
