@@ -79,8 +79,8 @@ void tt_connections_end(struct tt_connections *c);
 void tt_exchange_abort(struct tt_exchange *x, enum tt_close_reason reason);
 /* Its socket is full: the peer does not take what was sent. While the exchange has a connection. */
 bool tt_exchange_blocked(const struct tt_exchange *x);
-/* Its socket was full and had room again: the peer reads, or did once. Before that what was sent
- * says nothing, the kernels take some hundred kilobytes. While the exchange has a connection. */
+/* Its socket was full and had room again: the peer's side took more. Not that the peer reads: its
+ * kernel takes some, too. While the exchange has a connection. */
 bool tt_exchange_reads(const struct tt_exchange *x);
 /* Fetches what the next call for it will touch. */
 void tt_exchange_fetch(const struct tt_exchange *x);

@@ -62,10 +62,10 @@ static inline bool tt_replay_frames_full(const struct tt_shard *shard)
 {
     return shard->replay_frames.bytes > tt_replay_frames_max(shard);
 }
-/* What a client that has not shown yet that it reads may be given of what is left: its largest
- * frame, or what waits for its socket in all. A frame that was begun has to stay until it was sent
- * whole, so where many do not read it is the size of frames that says how many of them there is
- * memory for. */
+/* What a client whose side has taken nothing yet since its socket was full may be given of what is
+ * left: its largest frame, or what waits for its socket in all. A frame that was begun has to stay
+ * until it was sent whole, so where many do not read it is the size of frames that says how many of
+ * them there is memory for. */
 static inline size_t tt_replay_share(const struct tt_client *client, unsigned part)
 {
     const struct tt_shard *shard = client->shard;

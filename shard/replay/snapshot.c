@@ -141,7 +141,7 @@ static void give(struct tt_snapshot *s, const struct tt_lookup_item *item,
     }
     f->kind = TT_FRAME_VALUE;
     /* Behind what waits it is no news: who takes nothing would seem to have begun only now. */
-    if (tt_outbox_empty(&s->client->outbox))
+    if (s->given_ms == 0 || tt_outbox_empty(&s->client->outbox))
         s->given_ms = (uint32_t)(shard->now_ns / 1000000) | 1; /* 0: nothing was */
     s->events++;
     tt_metric_add(&shard->metrics.snapshot_events, 1);
